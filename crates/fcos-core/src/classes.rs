@@ -1,0 +1,139 @@
+use serde::{Deserialize, Serialize};
+
+/// The class names, by label: label `i` (0-based, contiguous, without a background class) is
+/// called `names[i]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+pub struct ClassList(Vec<String>);
+
+/// Why a list of names can't serve as a [`ClassList`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClassListError {
+    /// There is no name at all.
+    #[error("a class list needs at least one name")]
+    Empty,
+    /// One name stands for two labels.
+    #[error("class name {name:?} stands twice, for labels {first} and {second}")]
+    Duplicate {
+        /// The name.
+        name: String,
+        /// The label that had it first.
+        first: usize,
+        /// The label that has it again.
+        second: usize,
+    },
+}
+
+impl ClassList {
+    /// Names in label order.
+    ///
+    /// # Errors
+    /// If there is no name, or one stands twice.
+    pub fn new(names: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, ClassListError> {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        if names.is_empty() {
+            return Err(ClassListError::Empty);
+        }
+        for (second, name) in names.iter().enumerate() {
+            if let Some(first) = names[..second].iter().position(|n| n == name) {
+                return Err(ClassListError::Duplicate {
+                    name: name.clone(),
+                    first,
+                    second,
+                });
+            }
+        }
+        Ok(Self(names))
+    }
+
+    /// `class_0 … class_{n−1}`, for models whose names nobody knows; at least one.
+    pub fn numbered(n: usize) -> Self {
+        Self((0..n.max(1)).map(|i| format!("class_{i}")).collect())
+    }
+
+    /// COCO's 80 classes in the order of their category ids.
+    pub fn coco80() -> Self {
+        Self(COCO_80.split(',').map(String::from).collect())
+    }
+
+    /// Number of classes, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "a class list is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The name of a label, `"?"` for a label beyond the list.
+    pub fn name(&self, label: u32) -> &str {
+        self.0.get(label as usize).map_or("?", String::as_str)
+    }
+
+    /// The names in label order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> + '_ {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl TryFrom<Vec<String>> for ClassList {
+    type Error = ClassListError;
+
+    fn try_from(names: Vec<String>) -> Result<Self, Self::Error> {
+        Self::new(names)
+    }
+}
+
+impl From<ClassList> for Vec<String> {
+    fn from(list: ClassList) -> Self {
+        list.0
+    }
+}
+
+const COCO_80: &str = "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,\
+fire hydrant,stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,\
+giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,\
+baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,fork,knife,\
+spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,\
+potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,\
+toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coco_has_eighty() {
+        let coco = ClassList::coco80();
+        assert_eq!(coco.len(), 80);
+        assert_eq!(
+            (coco.name(0), coco.name(11), coco.name(79)),
+            ("person", "stop sign", "toothbrush")
+        );
+        assert_eq!(ClassList::new(coco.iter()), Ok(coco.clone()));
+    }
+
+    #[test]
+    fn names_and_errors() {
+        let list = ClassList::new(["cat", "dog"]).expect("valid");
+        assert_eq!((list.name(1), list.name(2)), ("dog", "?"));
+        assert_eq!(
+            ClassList::new(Vec::<String>::new()),
+            Err(ClassListError::Empty)
+        );
+        let twice = ClassListError::Duplicate {
+            name: "a".into(),
+            first: 0,
+            second: 2,
+        };
+        assert_eq!(ClassList::new(["a", "b", "a"]), Err(twice));
+        assert_eq!(
+            ClassList::numbered(2).iter().collect::<Vec<_>>(),
+            ["class_0", "class_1"]
+        );
+    }
+
+    #[test]
+    fn json_is_checked() {
+        let list: ClassList = serde_json::from_str(r#"["x","y"]"#).expect("valid");
+        assert_eq!(list.len(), 2);
+        assert!(serde_json::from_str::<ClassList>(r#"["x","x"]"#).is_err());
+    }
+}

@@ -1,0 +1,31 @@
+//! Geometry shared by the `fcos` crates: boxes, the IoU family, pyramid levels and locations, and
+//! the list of class names.
+//!
+//! Coordinates are continuous pixels (`f32`): pixel `i` covers `[i, i + 1]`, a box of width `w`
+//! spans `[x, x + w]`, and nothing adds one.
+//!
+//! ```
+//! use fcos_core::{BBox, LocationRule, Locations, Ltrb, Size};
+//!
+//! let input = Size { width: 256, height: 128 };
+//! let locations = Locations::new(input, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
+//! let point = locations.points()[0];
+//! assert_eq!((point.x, point.y), (4.0, 4.0));
+//!
+//! let bbox = BBox::new(1.0, 2.0, 9.0, 7.0);
+//! let distances = Ltrb::from_box(point, bbox);
+//! assert!(distances.is_inside());
+//! assert_eq!(distances.to_box(point), bbox);
+//! ```
+
+mod bbox;
+mod classes;
+mod iou;
+mod locations;
+mod ltrb;
+
+pub use bbox::BBox;
+pub use classes::{ClassList, ClassListError};
+pub use iou::iou_from_areas;
+pub use locations::{Grid, LocationRule, Locations, Size, pyramid_grids};
+pub use ltrb::{DistanceUnit, Ltrb, Point};

@@ -1,0 +1,1 @@
+//! COCO annotations, health report, transforms, a generated dataset and a deterministic loader

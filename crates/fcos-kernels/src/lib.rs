@@ -1,0 +1,1 @@
+//! CPU kernels for Burn: convolution, group norm and batch norm, forward and backward

@@ -1,0 +1,1 @@
+//! Focal, IoU-family and centre-ness losses on Burn tensors

@@ -1,0 +1,1 @@
+//! FCOS in Burn: ResNet and ResNeXt backbones, feature pyramid, head, weights

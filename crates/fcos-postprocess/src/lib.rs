@@ -1,0 +1,1 @@
+//! From head outputs to detections: score, top-k, decode, clip and class-aware NMS

@@ -1,0 +1,1 @@
+//! Target assignment for anchor-free detectors: FCOS
