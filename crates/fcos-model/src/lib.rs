@@ -1,1 +1,41 @@
-//! FCOS in Burn: ResNet and ResNeXt backbones, feature pyramid, head, weights
+//! FCOS (Tian et al., ICCV 2019) as a network in Burn: ResNet or ResNeXt, feature pyramid and
+//! head, with a [configuration](FcosConfig), presets of the published implementations, and
+//! [weights files](weights).
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use fcos_model::{Arch, FcosConfig};
+//!
+//! let mut config = FcosConfig::preset("torchvision-r18")?;
+//! config.num_classes = 3;
+//! config.backbone.width = 8;
+//! config.fpn.channels = 32;
+//!
+//! let device = Device::flex();
+//! let model = config.init(&device)?.fold_batch_norm();
+//! let output = model.forward(Tensor::zeros([1, 3, 64, 96], &device));
+//! let locations = 8 * 12 + 4 * 6 + 2 * 3 + 1 * 2 + 1 * 1; // strides 8, 16, 32, 64, 128
+//! assert_eq!(output.cls_logits.dims(), [1, locations, 3]);
+//! assert_eq!(output.ltrb.dims(), [1, locations, 4]);
+//! assert_eq!(output.centerness.dims(), [1, locations]);
+//! # Ok::<(), fcos_model::ConfigError>(())
+//! ```
+
+mod config;
+mod fcos;
+mod fpn;
+mod head;
+mod layers;
+mod ops;
+mod params;
+mod presets;
+mod resnet;
+pub mod weights;
+
+pub use config::{
+    Arch, BackboneConfig, BackboneNorm, BoxActivation, CenternessOn, ConfigError, FcosConfig,
+    FpnConfig, HeadConfig, P6Source, StrideIn,
+};
+pub use fcos::{Fcos, Features, Predictions};
+pub use head::LevelOutput;
+pub use params::{NamedTensors, TensorDifference, TensorMismatch};

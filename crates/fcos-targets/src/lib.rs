@@ -1,1 +1,47 @@
-//! Target assignment for anchor-free detectors: FCOS
+//! Target assignment for anchor-free detectors: which location learns from which box, and what.
+//!
+//! [`FcosAssigner`] follows FCOS (Tian et al., ICCV 2019; Eq. 1, Eq. 3 and §3.2): a location
+//! learns a box if it lies strictly inside the box, within the sampling square about the box's
+//! centre, and if its largest distance to a side falls into the size range of its pyramid level.
+//! Of several such boxes it learns the smallest. [`AssignConfig`] has the points on which the
+//! public implementations differ.
+//!
+//! The crate is plain Rust over slices, without tensors: it runs in data-loader threads and needs
+//! memory for the N locations only, never for locations × boxes. All coordinates are pixels of
+//! the padded network input.
+//!
+//! ```
+//! use fcos_core::{BBox, LocationRule, Locations, Size};
+//! use fcos_targets::{AssignConfig, FcosAssigner};
+//!
+//! let input = Size { width: 256, height: 128 };
+//! let locations = Locations::new(input, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
+//! let assigner = FcosAssigner::new(AssignConfig::default(), &locations)?;
+//!
+//! let targets = assigner.assign(&[BBox::new(16.0, 8.0, 48.0, 40.0)], &[7])?;
+//! assert_eq!(targets.labels.len(), locations.len());
+//! assert_eq!(targets.num_positives(), 2 * 2);
+//!
+//! let location = targets.labels.iter().position(|&label| label == 7).expect("a positive");
+//! let point = locations.points()[location];
+//! assert_eq!((point.x, point.y), (28.0, 20.0));
+//! assert_eq!(targets.matched[location], 0);
+//! // Distances in units of the level's stride, here 8 px.
+//! assert_eq!(targets.ltrb[location].to_array(), [1.5, 1.5, 2.5, 2.5]);
+//!
+//! // An image without boxes is all background.
+//! assert_eq!(assigner.assign(&[], &[])?.num_positives(), 0);
+//! # Ok::<(), fcos_targets::AssignError>(())
+//! ```
+
+mod assigner;
+mod config;
+mod error;
+mod level;
+mod targets;
+mod words;
+
+pub use assigner::FcosAssigner;
+pub use config::{AreaRule, AssignConfig, RangeBounds};
+pub use error::AssignError;
+pub use targets::Targets;

@@ -1,1 +1,63 @@
-//! FCOS object detection.
+//! FCOS object detection in pure Rust: train and predict with [Burn](https://burn.dev).
+//!
+//! FCOS (Tian et al., ICCV 2019) is a one-stage, anchor-free detector: every location of a feature
+//! pyramid says which class it sees, how far the object's four sides are, and how central it is.
+//!
+//! # Quick start
+//! Build a detector, predict, save, load – here with random weights, so that the example runs as it
+//! stands; `cargo run --release --example train_coco` makes trained ones.
+//!
+//! ```
+//! use fcos::{ClassList, Detector, DetectorConfig, DeviceSpec, FcosConfig};
+//! use image::{DynamicImage, RgbImage};
+//!
+//! let device = "flex".parse::<DeviceSpec>()?.device()?;
+//! let mut config = DetectorConfig::new(FcosConfig::tiny(), ClassList::new(["cat", "dog"])?);
+//! config.preprocess.short_side = 64;
+//! let detector = Detector::new(config.model.init(&device)?, config);
+//!
+//! let picture = DynamicImage::ImageRgb8(RgbImage::new(96, 64));
+//! for d in &detector.predict(&picture)? {
+//!     println!("{} {:.2} {:?}", d.name, d.score, d.bbox);
+//! }
+//!
+//! let file = std::env::temp_dir().join("fcos-quick-start.safetensors");
+//! detector.save(&file)?;
+//! let again = Detector::load(&file, &device)?;
+//! assert_eq!(again.classes().name(1), "dog");
+//! # std::fs::remove_file(&file)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Devices
+//! A cargo feature per backend; which one computes is chosen at run time with [`DeviceSpec`].
+//!
+//! | feature | device | |
+//! |---|---|---|
+//! | `flex` (default) | CPU | pure Rust, AVX-512 where the processor has it |
+//!
+//! # The crates underneath
+//! Each can be used alone: [`core`] (boxes, IoU, locations), [`targets`] (which location learns
+//! from which box), [`loss`], [`postprocess`] (scores to detections, NMS), [`model`], [`data`]
+//! (COCO annotations, transforms, loader), [`train`].
+
+pub use fcos_core as core;
+pub use fcos_data as data;
+pub use fcos_loss as loss;
+pub use fcos_model as model;
+pub use fcos_postprocess as postprocess;
+pub use fcos_targets as targets;
+pub use fcos_train as train;
+
+pub use fcos_core::{BBox, ClassList};
+pub use fcos_model::{DetectorConfig, FcosConfig, Timings};
+
+mod detections;
+mod detector;
+mod device;
+pub mod draw;
+
+pub use detections::{CocoResult, Detection, Detections, label_ids};
+pub use detector::{Detector, DetectorError};
+pub use draw::{Label, draw_detections, side_by_side};
+pub use device::{DeviceError, DeviceSpec};

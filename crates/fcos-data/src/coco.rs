@@ -1,0 +1,222 @@
+//! COCO's "instances" JSON, read leniently: what other tools write is accepted where it is clear.
+//!
+//! Unknown fields are ignored. Ids may be whole floats (`3.0`), `iscrowd` a number, a boolean or
+//! missing, sizes missing or 0, boxes missing or of any length. Python's bare `NaN` and `Infinity`
+//! are read as missing numbers.
+
+use serde::Deserialize;
+
+/// The parts of an annotation file that a data set is made of.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CocoFile {
+    pub images: Vec<CocoImage>,
+    #[serde(default)]
+    pub annotations: Vec<CocoAnnotation>,
+    #[serde(default)]
+    pub categories: Vec<CocoCategory>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CocoImage {
+    pub id: Id,
+    pub file_name: String,
+    #[serde(default)]
+    pub width: Option<f64>,
+    #[serde(default)]
+    pub height: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CocoAnnotation {
+    #[serde(default)]
+    pub id: Option<Id>,
+    pub image_id: Id,
+    pub category_id: Id,
+    /// `[x, y, width, height]` in pixels of the image.
+    #[serde(default)]
+    pub bbox: Option<Vec<Option<f64>>>,
+    #[serde(default)]
+    pub iscrowd: Option<Flag>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CocoCategory {
+    pub id: Id,
+    pub name: String,
+}
+
+impl CocoAnnotation {
+    /// The box's four numbers, NaN where one is missing; `None` unless there are four.
+    pub fn xywh(&self) -> Option<[f64; 4]> {
+        let numbers = self.bbox.as_ref()?.iter().map(|n| n.unwrap_or(f64::NAN));
+        numbers.collect::<Vec<_>>().try_into().ok()
+    }
+
+    pub fn is_crowd(&self) -> bool {
+        match self.iscrowd {
+            Some(Flag::Bool(flag)) => flag,
+            Some(Flag::Number(number)) => number != 0.0,
+            None => false,
+        }
+    }
+}
+
+/// An id: a whole number from 0, also when written as a float.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "Number")]
+pub(crate) struct Id(pub u64);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a number")]
+enum Number {
+    Whole(u64),
+    Float(f64),
+}
+
+impl TryFrom<Number> for Id {
+    type Error = String;
+
+    fn try_from(number: Number) -> Result<Self, String> {
+        match number {
+            Number::Whole(id) => Ok(Self(id)),
+            // Above 2^53 not every whole number has a float of its own.
+            Number::Float(id) if id >= 0.0 && id.fract() == 0.0 && id <= (1u64 << 53) as f64 => {
+                Ok(Self(id as u64))
+            }
+            Number::Float(id) => Err(format!("id {id} is not a whole number from 0")),
+        }
+    }
+}
+
+/// `iscrowd`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged, expecting = "expected 0, 1, true or false")]
+pub(crate) enum Flag {
+    Bool(bool),
+    Number(f64),
+}
+
+/// Reads an annotation file's bytes.
+pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<CocoFile> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    serde_json::from_slice(bytes).or_else(|error| match null_non_finite(bytes) {
+        Some(repaired) => serde_json::from_slice(&repaired),
+        None => Err(error),
+    })
+}
+
+/// Replaces the bare words `NaN`, `Infinity` and `-Infinity`, which Python writes but JSON lacks, by
+/// `null`; `None` if there is none outside of strings. Lines stay, columns behind a word shift.
+fn null_non_finite(bytes: &[u8]) -> Option<Vec<u8>> {
+    const WORDS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+    let mut out = Vec::with_capacity(bytes.len());
+    let (mut in_string, mut found, mut at) = (false, false, 0);
+    while let Some(&byte) = bytes.get(at) {
+        let word = WORDS
+            .iter()
+            .find(|w| !in_string && bytes[at..].starts_with(w));
+        if let Some(word) = word {
+            out.extend_from_slice(b"null");
+            at += word.len();
+            found = true;
+            continue;
+        }
+        in_string ^= byte == b'"';
+        // An escaped character never ends a string.
+        let step = if in_string && byte == b'\\' { 2 } else { 1 };
+        let end = (at + step).min(bytes.len());
+        out.extend_from_slice(&bytes[at..end]);
+        at = end;
+    }
+    found.then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotation(fields: &str) -> serde_json::Result<CocoAnnotation> {
+        let json =
+            format!(r#"{{"images":[],"annotations":[{{"image_id":1,"category_id":2{fields}}}]}}"#);
+        parse(json.as_bytes()).map(|mut file| file.annotations.remove(0))
+    }
+
+    #[test]
+    fn crowd_flags() {
+        let cases = [
+            ("", false),
+            (r#","iscrowd":null"#, false),
+            (r#","iscrowd":0"#, false),
+            (r#","iscrowd":1"#, true),
+            (r#","iscrowd":1.0"#, true),
+            (r#","iscrowd":false"#, false),
+            (r#","iscrowd":true"#, true),
+        ];
+        for (fields, expected) in cases {
+            assert_eq!(
+                annotation(fields).expect(fields).is_crowd(),
+                expected,
+                "{fields}"
+            );
+        }
+        let error = annotation(r#","iscrowd":"yes""#).expect_err("a string");
+        assert!(
+            error.to_string().contains("expected 0, 1, true or false"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn ids() {
+        let good = [
+            ("3", 3),
+            ("3.0", 3),
+            ("3e0", 3),
+            ("18446744073709551615", u64::MAX),
+        ];
+        for (text, expected) in good {
+            let id: Id = serde_json::from_str(text).expect(text);
+            assert_eq!(id.0, expected);
+        }
+        for text in ["-1", "2.5", "1e300", "null", "\"7\"", "true"] {
+            assert!(serde_json::from_str::<Id>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn boxes() {
+        let cases: [(&str, Option<[f64; 4]>); 5] = [
+            ("", None),
+            (r#","bbox":null"#, None),
+            (r#","bbox":[]"#, None),
+            (r#","bbox":[1,2,3]"#, None),
+            (r#","bbox":[1,2.5,3,4]"#, Some([1.0, 2.5, 3.0, 4.0])),
+        ];
+        for (fields, expected) in cases {
+            assert_eq!(
+                annotation(fields).expect(fields).xywh(),
+                expected,
+                "{fields}"
+            );
+        }
+        let odd = annotation(r#","bbox":[null,2,NaN,-Infinity]"#).expect("read as missing");
+        let xywh = odd.xywh().expect("four numbers");
+        assert_eq!(xywh.map(f64::is_nan), [true, false, true, true]);
+    }
+
+    #[test]
+    fn python_words_inside_strings_stay() {
+        let json = br#"{"images":[{"id":1,"file_name":"NaN\"Infinity.jpg","width":NaN}]}"#;
+        let file = parse(json).expect("valid");
+        assert_eq!(file.images[0].file_name, "NaN\"Infinity.jpg");
+        assert_eq!(file.images[0].width, None);
+        assert_eq!(null_non_finite(br#"{"a\\":"NaN"}"#), None);
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        let error = parse(b"{\"images\": [\n  {\"id\": 1}\n]}").expect_err("no file name");
+        assert_eq!((error.line(), error.column()), (2, 11), "{error}");
+        assert!(error.to_string().contains("file_name"), "{error}");
+    }
+}

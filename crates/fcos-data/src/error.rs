@@ -1,0 +1,139 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fcos_core::{ClassListError, Size};
+
+/// Why a data set, an image or a results file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file can't be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file can't be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The annotation file is no JSON, or not of COCO's layout.
+    #[error("{}:{}:{}: {source}", path.display(), source.line(), source.column())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        source: serde_json::Error,
+    },
+    /// Two entries of `images` have the same id.
+    #[error("{}: image id {id} stands twice, for {first:?} and {second:?}", path.display())]
+    DuplicateImageId {
+        /// The annotation file.
+        path: PathBuf,
+        /// The id.
+        id: u64,
+        /// File name of the entry that had it first.
+        first: String,
+        /// File name of the entry that has it again.
+        second: String,
+    },
+    /// Two entries of `categories` have the same id.
+    #[error("{}: category id {id} stands twice, for {first:?} and {second:?}", path.display())]
+    DuplicateCategoryId {
+        /// The annotation file.
+        path: PathBuf,
+        /// The id.
+        id: u64,
+        /// One of the two names.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// The categories' names make no class list: there is none, or one stands twice.
+    #[error("{}: categories: {source}", path.display())]
+    Classes {
+        /// The annotation file.
+        path: PathBuf,
+        /// Which rule they break.
+        source: ClassListError,
+    },
+    /// None of the annotation file's images can be used, most often because the folder is wrong.
+    #[error(
+        "{}: of the {listed} images listed, none is in {}",
+        annotations.display(),
+        images.display()
+    )]
+    NoImages {
+        /// The annotation file.
+        annotations: PathBuf,
+        /// The folder searched.
+        images: PathBuf,
+        /// How many images the file lists.
+        listed: usize,
+    },
+    /// The data set's class names are not the expected ones.
+    #[error("class names differ: missing {missing:?}, unexpected {unexpected:?}")]
+    ClassMismatch {
+        /// Expected names that the data set lacks.
+        missing: Vec<String>,
+        /// Names of the data set that were not expected.
+        unexpected: Vec<String>,
+    },
+    /// An image file is damaged or of an unsupported format.
+    #[error("cannot decode {}: {source}", path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: image::ImageError,
+    },
+    /// An image is not as large as its annotations say, so that its boxes can't be trusted. Where
+    /// the sides are swapped, the boxes were drawn without regard to the file's EXIF orientation.
+    #[error(
+        "{} (image {image_id}) is {}x{} upright, its annotations say {}x{}",
+        path.display(),
+        decoded.width, decoded.height, annotated.width, annotated.height
+    )]
+    SizeMismatch {
+        /// The image file.
+        path: PathBuf,
+        /// Its id.
+        image_id: u64,
+        /// Size in the file, EXIF orientation applied.
+        decoded: Size,
+        /// Size in the annotations.
+        annotated: Size,
+    },
+    /// A detection can't be written: JSON has no NaN and no infinity.
+    #[error("{}: result {index} (image {image_id}) has a box or score that is not finite", path.display())]
+    NonFiniteResult {
+        /// The results file.
+        path: PathBuf,
+        /// Index of the row.
+        index: usize,
+        /// The row's image.
+        image_id: u64,
+    },
+}
+
+impl DataError {
+    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
+        let path = path.into();
+        Self::Read { path, source }
+    }
+
+    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
+        let path = path.into();
+        Self::Write { path, source }
+    }
+
+    pub(crate) fn decode(path: &Path, source: image::ImageError) -> Self {
+        let path = path.into();
+        Self::Decode { path, source }
+    }
+}

@@ -1,0 +1,52 @@
+use std::path::PathBuf;
+
+/// Why a data set could not be generated.
+#[derive(Debug, thiserror::Error)]
+pub enum SyntheticError {
+    /// A configuration field is outside its range.
+    #[error("{field} is {value}, but must be {expected}")]
+    InvalidConfig {
+        /// The field of [`SyntheticConfig`](super::SyntheticConfig).
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// What it may hold.
+        expected: String,
+    },
+    /// The target has no name to derive the temporary folder's from, as with `/` or `..`.
+    #[error("{} does not name a folder that can be created", path.display())]
+    NoFolderName {
+        /// The target.
+        path: PathBuf,
+    },
+    /// The target holds files that were not generated; they are left alone.
+    #[error("{} is not empty and holds no generated data set: choose another folder", path.display())]
+    ForeignFolder {
+        /// The target.
+        path: PathBuf,
+    },
+    /// A file or folder cannot be read, written, renamed or removed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// An image cannot be encoded.
+    #[error("cannot encode {}: {source}", path.display())]
+    Encode {
+        /// The image file.
+        path: PathBuf,
+        /// The encoder's error.
+        source: image::ImageError,
+    },
+    /// A JSON file cannot be written.
+    #[error("cannot serialise {}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The serialiser's error.
+        source: serde_json::Error,
+    },
+}

@@ -1,0 +1,54 @@
+//! Choosing the algorithm of a convolution.
+
+use rayon::prelude::*;
+
+use super::shape::ConvShape;
+use super::sums;
+use super::{im2col, pointwise, winograd};
+
+/// Forward: `y [B, Cout, OH, OW]`.
+pub(crate) fn forward(
+    shape: &ConvShape,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    if winograd::applies(shape) {
+        winograd::forward(shape, x, weight, bias, y);
+    } else if pointwise::applies(shape) {
+        pointwise::forward(shape, x, weight, bias, y);
+    } else {
+        im2col::forward(shape, x, weight, bias, y);
+    }
+}
+
+/// Gradient to the input, `dx [B, Cin, H, W]`.
+pub(crate) fn input_grad(shape: &ConvShape, weight: &[f32], dy: &[f32], dx: &mut [f32]) {
+    if winograd::applies(shape) {
+        winograd::input_grad(shape, weight, dy, dx);
+    } else if pointwise::applies(shape) {
+        pointwise::input_grad(shape, weight, dy, dx);
+    } else {
+        im2col::input_grad(shape, weight, dy, dx);
+    }
+}
+
+/// Gradient to the weights, `dw [Cout, Cin / groups, KH, KW]`.
+pub(crate) fn weight_grad(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    if winograd::applies(shape) {
+        winograd::weight_grad(shape, x, dy, dw);
+    } else if pointwise::applies(shape) {
+        pointwise::weight_grad(shape, x, dy, dw);
+    } else {
+        im2col::weight_grad(shape, x, dy, dw);
+    }
+}
+
+/// Gradient to the bias: the sum of every output plane over the images.
+pub(crate) fn bias_grad(channels: usize, plane_len: usize, dy: &[f32], db: &mut [f32]) {
+    db.par_iter_mut().enumerate().for_each(|(channel, db)| {
+        let planes = dy.chunks(plane_len).skip(channel).step_by(channels);
+        *db = planes.map(sums::sum).sum::<f64>() as f32;
+    });
+}

@@ -1,0 +1,270 @@
+//! Cutting planes into tiles, and tiles to and from the transform domain.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::transform::{self, PATCH, POINTS, TILE};
+use crate::cpu::shape::ConvShape;
+use crate::cpu::simd::{LANES, Lanes, vectorize};
+
+/// Values held by the two buffers of a block: about half of a server core's share of L3.
+const BLOCK_VALUES: usize = 3 << 20;
+
+/// How the output planes of all images divide into rows of 4×4 tiles.
+#[derive(Clone, Copy)]
+pub(super) struct Tiling {
+    batch: usize,
+    /// Rows of tiles in a plane.
+    rows: usize,
+    /// Tiles in a row.
+    cols: usize,
+}
+
+impl Tiling {
+    pub(super) fn of_output(shape: &ConvShape) -> Self {
+        let [height, width] = shape.output();
+        Self {
+            batch: shape.batch,
+            rows: height.div_ceil(TILE),
+            cols: width.div_ceil(TILE),
+        }
+    }
+
+    /// Tiles of all images.
+    pub(super) fn count(&self) -> usize {
+        self.batch * self.rows * self.cols
+    }
+
+    /// Runs of tile rows (across images) whose transformed values, for `channels` planes in all,
+    /// fit [`BLOCK_VALUES`].
+    pub(super) fn blocks(self, channels: usize) -> impl Iterator<Item = Block> {
+        let rows = self.batch * self.rows;
+        let per_block = (BLOCK_VALUES / (POINTS * self.cols * channels)).clamp(1, rows);
+        let per_block = rows.div_ceil(rows.div_ceil(per_block));
+        (0..rows).step_by(per_block).map(move |start| Block {
+            tiling: self,
+            rows: start..(start + per_block).min(rows),
+        })
+    }
+}
+
+/// A run of tile rows, numbered through all images.
+pub(super) struct Block {
+    tiling: Tiling,
+    rows: Range<usize>,
+}
+
+impl Block {
+    pub(super) fn tiles(&self) -> usize {
+        self.rows.len() * self.tiling.cols
+    }
+
+    /// Distance between the values of neighbouring points. Full groups of lanes are written, so a
+    /// row has room for the part of a group that sticks out.
+    pub(super) fn row_stride(&self) -> usize {
+        self.tiles().next_multiple_of(LANES) + LANES
+    }
+
+    /// The images the block touches.
+    pub(super) fn images(&self) -> Range<usize> {
+        self.rows.start / self.tiling.rows..(self.rows.end - 1) / self.tiling.rows + 1
+    }
+
+    /// For each tile row of the block: (image, tile row in the plane, first tile in the block).
+    #[inline(always)]
+    fn tile_rows(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let (per_image, cols, start) = (self.tiling.rows, self.tiling.cols, self.rows.start);
+        self.rows
+            .clone()
+            .map(move |row| (row / per_image, row % per_image, (row - start) * cols))
+    }
+}
+
+/// Planes `[B, C, H, W]` seen as if surrounded by zeros.
+pub(super) struct Planes<'a> {
+    data: &'a [f32],
+    channels: usize,
+    size: [usize; 2],
+    padding: [usize; 2],
+}
+
+impl<'a> Planes<'a> {
+    pub(super) fn input(shape: &ConvShape, data: &'a [f32]) -> Self {
+        Self {
+            data,
+            channels: shape.in_channels,
+            size: shape.input,
+            padding: shape.padding,
+        }
+    }
+
+    pub(super) fn output(shape: &ConvShape, data: &'a [f32]) -> Self {
+        Self {
+            data,
+            channels: shape.out_channels,
+            size: shape.output(),
+            padding: [0, 0],
+        }
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    #[inline(always)]
+    fn plane(&self, image: usize, channel: usize) -> &'a [f32] {
+        let len = self.size[0] * self.size[1];
+        let start = (image * self.channels + channel) * len;
+        &self.data[start..start + len]
+    }
+
+    /// Copies row `row` (counted from the first row of padding) into `line`, whose columns of
+    /// padding are zero.
+    #[inline(always)]
+    fn copy_row(&self, plane: &[f32], row: usize, line: &mut [f32]) {
+        let [height, width] = self.size;
+        let [top, left] = self.padding;
+        if (top..top + height).contains(&row) {
+            let row = &plane[(row - top) * width..][..width];
+            line[left..left + width].copy_from_slice(row);
+        } else {
+            line.fill(0.0);
+        }
+    }
+}
+
+/// Length of the transformed values of `channels` planes: `[C, 36, row_stride]`.
+pub(super) fn transformed_len(block: &Block, channels: usize) -> usize {
+    channels * POINTS * block.row_stride()
+}
+
+/// `Bᵀ d B` of every tile, to `v [C, 36, row_stride]`.
+pub(super) fn transform_inputs(block: &Block, planes: &Planes, v: &mut [f32]) {
+    v.par_chunks_mut(POINTS * block.row_stride())
+        .enumerate()
+        .for_each(|(channel, v)| transform_input_channel(block, planes, channel, v));
+}
+
+/// `A dy Aᵀ` of every tile, to `e [C, 36, row_stride]`.
+pub(super) fn transform_output_grads(block: &Block, planes: &Planes, e: &mut [f32]) {
+    e.par_chunks_mut(POINTS * block.row_stride())
+        .enumerate()
+        .for_each(|(channel, e)| transform_grad_channel(block, planes, channel, e));
+}
+
+/// The rows of input behind one row of tiles, split by column modulo 4: neighbouring tiles, which
+/// are four columns apart, become neighbours in memory.
+struct Window {
+    line: Vec<f32>,
+    phases: Vec<f32>,
+    /// Tiles in a phase: whole groups of lanes, and one group for the columns after the last tile.
+    len: usize,
+}
+
+impl Window {
+    #[inline(always)]
+    fn new(rows: usize, cols: usize, planes: &Planes) -> Self {
+        let reach = planes.size[1] + planes.padding[1];
+        let len = (cols + 1).max(reach.div_ceil(TILE)).next_multiple_of(LANES) + LANES;
+        Self {
+            line: vec![0.0; len * TILE],
+            phases: vec![0.0; rows * TILE * len],
+            len,
+        }
+    }
+
+    /// Reads the window whose first row is `first`, counted from the first row of padding.
+    #[inline(always)]
+    fn read(&mut self, planes: &Planes, plane: &[f32], first: usize) {
+        for (r, phases) in self.phases.chunks_exact_mut(TILE * self.len).enumerate() {
+            planes.copy_row(plane, first + r, &mut self.line);
+            for (t, line) in self.line.chunks_exact(TILE * LANES).enumerate() {
+                for phase in 0..TILE {
+                    let lanes = Lanes::gather(&line[phase..], TILE);
+                    lanes.store(&mut phases[phase * self.len + t * LANES..]);
+                }
+            }
+        }
+    }
+
+    /// Column `c` (from the left of a tile) of row `r` for the eight tiles from `tile`.
+    #[inline(always)]
+    fn lanes(&self, r: usize, c: usize, tile: usize) -> Lanes {
+        Lanes::load(&self.phases[(r * TILE + c % TILE) * self.len + tile + c / TILE..])
+    }
+}
+
+vectorize! {
+    fn transform_input_channel(block: &Block, planes: &Planes, channel: usize, v: &mut [f32]) {
+        let (cols, stride) = (block.tiling.cols, block.row_stride());
+        let mut window = Window::new(PATCH, cols, planes);
+        for (image, row, first) in block.tile_rows() {
+            window.read(planes, planes.plane(image, channel), row * TILE);
+            for col in (0..cols).step_by(LANES) {
+                let d = std::array::from_fn(|r| std::array::from_fn(|c| window.lanes(r, c, col)));
+                store_points(transform::input(d), &mut v[first + col..], stride);
+            }
+        }
+    }
+}
+
+vectorize! {
+    fn transform_grad_channel(block: &Block, planes: &Planes, channel: usize, e: &mut [f32]) {
+        let (cols, stride) = (block.tiling.cols, block.row_stride());
+        let mut window = Window::new(TILE, cols, planes);
+        for (image, row, first) in block.tile_rows() {
+            window.read(planes, planes.plane(image, channel), row * TILE);
+            for col in (0..cols).step_by(LANES) {
+                let d = std::array::from_fn(|r| std::array::from_fn(|c| window.lanes(r, c, col)));
+                store_points(transform::output_grad(d), &mut e[first + col..], stride);
+            }
+        }
+    }
+}
+
+vectorize! {
+    /// The tiles of one output plane that belong to the block. `m` starts at the plane's channel;
+    /// its points lie `stride` apart.
+    pub(super) fn transform_outputs(
+        block: &Block, image: usize, m: &[f32], stride: usize, bias: f32, plane: &mut [f32],
+        width: usize,
+    ) {
+        let cols = block.tiling.cols;
+        for (_, row, first) in block.tile_rows().filter(|&(of, _, _)| of == image) {
+            for col in (0..cols).step_by(LANES) {
+                let mut points = [[Lanes::ZERO; PATCH]; PATCH];
+                for point in 0..POINTS {
+                    points[point / PATCH][point % PATCH] =
+                        Lanes::load(&m[point * stride + first + col..]);
+                }
+                let y = transform::output(points);
+                let rows = plane[row * TILE * width..].chunks_mut(width).take(TILE);
+                for (values, line) in y.into_iter().zip(rows) {
+                    write_line(values, bias, &mut line[col * TILE..]);
+                }
+            }
+        }
+    }
+}
+
+/// Writes the 36 points of eight tiles, `stride` apart.
+#[inline(always)]
+fn store_points(points: [[Lanes; PATCH]; PATCH], out: &mut [f32], stride: usize) {
+    for point in 0..POINTS {
+        points[point / PATCH][point % PATCH].store(&mut out[point * stride..]);
+    }
+}
+
+/// Interleaves one row of eight tiles into `line`, dropping what lies beyond its end.
+#[inline(always)]
+fn write_line(values: [Lanes; TILE], bias: f32, line: &mut [f32]) {
+    let mut row = [0.0; LANES * TILE];
+    for (c, lanes) in values.into_iter().enumerate() {
+        for (t, value) in lanes.to_array().into_iter().enumerate() {
+            row[t * TILE + c] = value + bias;
+        }
+    }
+    let len = line.len().min(row.len());
+    line[..len].copy_from_slice(&row[..len]);
+}

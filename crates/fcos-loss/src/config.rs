@@ -1,0 +1,228 @@
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{FcosLoss, IouLoss, IouSmoothing, NormalizerRule, NormalizerState};
+
+/// Everything that distinguishes one FCOS loss from another.
+///
+/// The default is GIoU on `U + 1e-7`, weighted by centre-ness, with α 0.25 and γ 2.
+/// The original "improved" FCOS and AdelaiDet have [`IouSmoothing::PlusOne`]; torchvision has
+/// [`BoxWeighting::Uniform`]; mmdetection has [`IouSmoothing::ClampUnion`].
+///
+/// ```
+/// # use fcos_loss::{BoxWeighting, LossConfig};
+/// let torchvision = LossConfig { box_weighting: BoxWeighting::Uniform, ..LossConfig::default() };
+/// assert!(torchvision.validate().is_ok());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LossConfig {
+    /// Focal loss: weight of the assigned class, in `[0, 1]`; the others have `1 − alpha`.
+    pub alpha: f64,
+    /// Focal loss: how much sure predictions are discounted, at least 0.
+    pub gamma: f64,
+    /// The box loss.
+    pub box_loss: IouLoss,
+    /// How the box loss is kept finite.
+    pub smoothing: IouSmoothing,
+    /// What each location counts in the box loss.
+    pub box_weighting: BoxWeighting,
+    /// Factors of the three losses.
+    pub weights: LossWeights,
+    /// What divides the losses.
+    pub normalizer: NormalizerRule,
+}
+
+/// What each positive location counts in the box loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoxWeighting {
+    /// Its centre-ness target; divided by their sum (original code, AdelaiDet, mmdetection, ATSS).
+    #[default]
+    Centerness,
+    /// One; divided by the number of positives (the paper's Eq. 2, torchvision).
+    Uniform,
+}
+
+/// Factors of the three losses, each at least 0.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LossWeights {
+    /// Of the classification loss.
+    pub cls: f64,
+    /// Of the box loss: 1 in FCOS, 2 in ATSS.
+    pub bbox: f64,
+    /// Of the centre-ness loss.
+    pub centerness: f64,
+}
+
+impl Default for LossWeights {
+    fn default() -> Self {
+        Self {
+            cls: 1.0,
+            bbox: 1.0,
+            centerness: 1.0,
+        }
+    }
+}
+
+impl Default for LossConfig {
+    fn default() -> Self {
+        Self {
+            alpha: 0.25,
+            gamma: 2.0,
+            box_loss: IouLoss::default(),
+            smoothing: IouSmoothing::default(),
+            box_weighting: BoxWeighting::default(),
+            weights: LossWeights::default(),
+            normalizer: NormalizerRule::default(),
+        }
+    }
+}
+
+/// Why a [`LossConfig`] cannot be trained with.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum LossConfigError {
+    /// `alpha` is outside `[0, 1]` or not a number.
+    #[error("loss: alpha must lie in [0, 1], not {0}")]
+    Alpha(f64),
+    /// `gamma` is negative or not finite.
+    #[error("loss: gamma must be finite and at least 0, not {0}")]
+    Gamma(f64),
+    /// A weight is negative or not finite.
+    #[error("loss: weight of {term} must be finite and at least 0, not {value}")]
+    Weight {
+        /// `cls`, `bbox` or `centerness`.
+        term: &'static str,
+        /// As configured.
+        value: f64,
+    },
+    /// The moving average would not move, or would run away.
+    #[error("loss: normalizer momentum must lie in [0, 1), not {0}")]
+    Momentum(f32),
+    /// The moving average would start at a divisor that is not above zero.
+    #[error("loss: normalizer's initial value must be finite and above 0, not {0}")]
+    Initial(f32),
+}
+
+impl LossConfig {
+    /// The loss of this configuration.
+    pub fn init(&self) -> FcosLoss {
+        FcosLoss::new(*self)
+    }
+
+    /// The source of its divisors, before the first step.
+    pub fn init_normalizer(&self) -> NormalizerState {
+        NormalizerState::new(self.normalizer)
+    }
+
+    /// Whether every number is within its range.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn validate(&self) -> Result<(), LossConfigError> {
+        if !(0.0..=1.0).contains(&self.alpha) {
+            return Err(LossConfigError::Alpha(self.alpha));
+        }
+        if !is_factor(self.gamma) {
+            return Err(LossConfigError::Gamma(self.gamma));
+        }
+        self.weights.validate()?;
+        self.normalizer.validate()
+    }
+}
+
+impl LossWeights {
+    fn validate(&self) -> Result<(), LossConfigError> {
+        let terms = [
+            ("cls", self.cls),
+            ("bbox", self.bbox),
+            ("centerness", self.centerness),
+        ];
+        match terms.into_iter().find(|(_, value)| !is_factor(*value)) {
+            Some((term, value)) => Err(LossConfigError::Weight { term, value }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl NormalizerRule {
+    fn validate(&self) -> Result<(), LossConfigError> {
+        match *self {
+            Self::MovingPositives { momentum, .. } if !(0.0..1.0).contains(&momentum) => {
+                Err(LossConfigError::Momentum(momentum))
+            }
+            Self::MovingPositives { initial, .. } if !(initial > 0.0 && initial.is_finite()) => {
+                Err(LossConfigError::Initial(initial))
+            }
+            Self::MovingPositives { .. } | Self::Positives => Ok(()),
+        }
+    }
+}
+
+fn is_factor(value: f64) -> bool {
+    value >= 0.0 && value.is_finite()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::MovingScope;
+
+    #[test]
+    fn survives_json_and_defaults_what_is_missing() {
+        let config = LossConfig {
+            box_loss: IouLoss::LinearIou,
+            smoothing: IouSmoothing::PlusOne,
+            normalizer: NormalizerRule::MovingPositives {
+                momentum: 0.9,
+                initial: 100.0,
+                scope: MovingScope::Classification,
+            },
+            ..LossConfig::default()
+        };
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<LossConfig>(&text).unwrap(), config);
+        let short: LossConfig = serde_json::from_str(r#"{"weights": {"bbox": 2}}"#).unwrap();
+        assert_eq!((short.weights.bbox, short.weights.cls, short.alpha), (2.0, 1.0, 0.25));
+    }
+
+    #[test]
+    fn refuses_unknown_fields() {
+        for text in [
+            r#"{"apha": 0.25}"#,
+            r#"{"weights": {"box": 1}}"#,
+            r#"{"normalizer": {"moving_positives": {"momentum": 0.9, "initial": 1, "scope": "all", "x": 1}}}"#,
+        ] {
+            assert!(serde_json::from_str::<LossConfig>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_the_number_out_of_range() {
+        let moving = |momentum, initial| NormalizerRule::MovingPositives {
+            momentum,
+            initial,
+            scope: MovingScope::All,
+        };
+        let check = |change: &dyn Fn(&mut LossConfig)| {
+            let mut config = LossConfig::default();
+            change(&mut config);
+            config.validate().err().map(|error| error.to_string())
+        };
+        assert_eq!(check(&|_| ()), None);
+        assert_eq!(check(&|c| c.normalizer = moving(0.0, 1.0)), None);
+        let cases: [(&dyn Fn(&mut LossConfig), &str); 6] = [
+            (&|c| c.alpha = 1.5, "alpha"),
+            (&|c| c.alpha = f64::NAN, "alpha"),
+            (&|c| c.gamma = -1.0, "gamma"),
+            (&|c| c.weights.bbox = f64::INFINITY, "bbox"),
+            (&|c| c.normalizer = moving(1.0, 1.0), "momentum"),
+            (&|c| c.normalizer = moving(0.9, 0.0), "initial"),
+        ];
+        for (change, word) in cases {
+            assert!(check(change).unwrap().contains(word), "{word}");
+        }
+    }
+}

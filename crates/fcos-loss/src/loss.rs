@@ -1,0 +1,123 @@
+//! The three losses together (FCOS, Eq. 2, with the centre-ness term of §3.3).
+//!
+//! B images, N locations of all levels in level order, C classes.
+
+use burn::tensor::{Bool, Int, Tensor};
+
+use crate::{BoxWeighting, LossConfig, Normalizer, centerness_loss, iou_loss, sigmoid_focal_loss};
+
+/// What the network predicts, in `f32` or wider: in half precision, areas overflow and the epsilons
+/// vanish.
+#[derive(Debug, Clone)]
+pub struct LossInput {
+    /// `[B, N, C]`, before the sigmoid.
+    pub cls_logits: Tensor<3>,
+    /// `[B, N, 4]` distances `l, t, r, b`, in the unit of the targets, none below 0.
+    pub ltrb: Tensor<3>,
+    /// `[B, N]`, before the sigmoid.
+    pub centerness: Tensor<2>,
+}
+
+/// What it should predict.
+#[derive(Debug, Clone)]
+pub struct LossTargets {
+    /// `[B, N]`, 0-based class, −1 for background.
+    pub labels: Tensor<2, Int>,
+    /// `[B, N, 4]` distances `l, t, r, b`; read at positive locations only, where all are above 0.
+    pub ltrb: Tensor<3>,
+    /// `[B, N]` in `(0, 1]`; read at positive locations only.
+    pub centerness: Tensor<2>,
+}
+
+/// The losses of a batch: divided by their normalisers and multiplied by their weights.
+#[derive(Debug, Clone)]
+pub struct LossOutput {
+    /// Focal loss over all locations and classes.
+    pub cls: Tensor<1>,
+    /// IoU-family loss over positive locations.
+    pub bbox: Tensor<1>,
+    /// Binary cross-entropy over positive locations.
+    pub centerness: Tensor<1>,
+    /// Positive locations the normaliser counted.
+    pub num_positives: f32,
+}
+
+impl LossOutput {
+    /// The sum of the three: what is differentiated.
+    pub fn total(&self) -> Tensor<1> {
+        self.cls.clone() + self.bbox.clone() + self.centerness.clone()
+    }
+}
+
+/// The FCOS loss of a [`LossConfig`].
+#[derive(Debug, Clone)]
+pub struct FcosLoss {
+    config: LossConfig,
+}
+
+impl FcosLoss {
+    pub(crate) fn new(config: LossConfig) -> Self {
+        Self { config }
+    }
+
+    /// Compares a batch's predictions with its targets.
+    ///
+    /// `normalizer` holds the divisors of the step; its counts must be those of the targets, or of
+    /// the larger step that the batch is a part of. Without any positive location the box and
+    /// centre-ness losses are exactly 0, with no gradient.
+    ///
+    /// # Panics
+    /// When shapes or devices don't agree.
+    pub fn forward(
+        &self,
+        input: LossInput,
+        targets: LossTargets,
+        normalizer: &Normalizer,
+    ) -> LossOutput {
+        let LossConfig { alpha, gamma, weights, .. } = self.config;
+        let background = targets.labels.clone().lower_elem(0);
+        let cls = sigmoid_focal_loss(input.cls_logits, targets.labels, alpha, gamma);
+        let box_targets = (targets.ltrb, targets.centerness.clone());
+        let bbox = self.box_loss(input.ltrb, box_targets, background.clone());
+        let centerness = centerness_loss(input.centerness, targets.centerness, background);
+        LossOutput {
+            cls: scale(cls, weights.cls, normalizer.classification),
+            bbox: scale(bbox, weights.bbox, self.box_normalizer(normalizer)),
+            centerness: scale(centerness, weights.centerness, normalizer.regression),
+            num_positives: normalizer.num_positives,
+        }
+    }
+
+    /// Sum over positive locations. Background is replaced by a unit box before the formula and
+    /// dropped after it: a product with 0 alone would turn an infinite gradient into NaN.
+    fn box_loss(
+        &self,
+        predicted: Tensor<3>,
+        (target, centerness): (Tensor<3>, Tensor<2>),
+        background: Tensor<2, Bool>,
+    ) -> Tensor<1> {
+        let no_box = background.clone().unsqueeze_dim::<3>(2).expand(predicted.dims());
+        let loss = iou_loss(
+            predicted.mask_fill(no_box.clone(), 1.0),
+            target.mask_fill(no_box, 1.0),
+            self.config.box_loss,
+            self.config.smoothing,
+        );
+        let loss = match self.config.box_weighting {
+            BoxWeighting::Centerness => loss * centerness,
+            BoxWeighting::Uniform => loss,
+        };
+        loss.mask_fill(background, 0.0).sum()
+    }
+
+    fn box_normalizer(&self, normalizer: &Normalizer) -> f32 {
+        match self.config.box_weighting {
+            BoxWeighting::Centerness => normalizer.centerness_sum,
+            BoxWeighting::Uniform => normalizer.regression,
+        }
+    }
+}
+
+fn scale(sum: Tensor<1>, weight: f64, normalizer: f32) -> Tensor<1> {
+    sum * (weight / f64::from(normalizer))
+}

@@ -1,0 +1,92 @@
+use fcos_core::DistanceUnit;
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, in_range};
+
+/// Which tower the centre-ness layer sits on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CenternessOn {
+    /// The classification tower (FCOS, fig. 2).
+    Cls,
+    /// The box tower (FCOS, footnote to fig. 2: better), and most implementations.
+    #[default]
+    Box,
+}
+
+/// How four numbers per location become distances to the sides of a box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoxActivation {
+    /// `exp(s·x)`, in pixels (FCOS, §3.2). Its argument is cut off at ln 10⁵.
+    Exp,
+    /// `relu(s·x)`, in units of the level's stride (the improved FCOS).
+    #[default]
+    ReluStride,
+    /// The offsets of a square anchor of 8 strides around the location, as ATSS (Zhang et al.
+    /// 2020) predicts them: `(dx, dy, dw, dh) = s·x` with Faster R-CNN's weights 10, 10, 5, 5,
+    /// given here as distances in units of the level's stride.
+    AnchorDelta,
+}
+
+impl BoxActivation {
+    /// The unit of the distances.
+    pub fn distance_unit(self) -> DistanceUnit {
+        match self {
+            Self::Exp => DistanceUnit::Pixels,
+            Self::ReluStride | Self::AnchorDelta => DistanceUnit::Stride,
+        }
+    }
+}
+
+/// The head that all levels share: two towers and three output layers (FCOS, fig. 2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadConfig {
+    /// Layers of each tower: 3×3 convolution, group normalisation, ReLU.
+    pub num_convs: usize,
+    /// Groups of the group normalisation (Wu & He 2018).
+    pub gn_groups: usize,
+    /// Whether the towers' convolutions have a bias.
+    pub tower_bias: bool,
+    /// Which tower the centre-ness layer sits on.
+    pub centerness_on: CenternessOn,
+    /// How four numbers become distances.
+    pub box_activation: BoxActivation,
+    /// Whether each level multiplies the box output by a factor of its own (FCOS, §3.2: `sᵢ`).
+    pub scales: bool,
+    /// Every class's probability before training, π in the focal-loss paper (Lin et al. 2017).
+    pub prior: f64,
+}
+
+impl Default for HeadConfig {
+    fn default() -> Self {
+        Self {
+            num_convs: 4,
+            gn_groups: 32,
+            tower_bias: true,
+            centerness_on: CenternessOn::default(),
+            box_activation: BoxActivation::default(),
+            scales: true,
+            prior: 0.01,
+        }
+    }
+}
+
+impl HeadConfig {
+    pub(super) fn validate(&self, channels: usize) -> Result<(), ConfigError> {
+        in_range("head.num_convs", self.num_convs, 0..=32)?;
+        in_range("head.gn_groups", self.gn_groups, 1..=channels)?;
+        if !channels.is_multiple_of(self.gn_groups) {
+            return Err(ConfigError::Groups {
+                field: "fpn.channels",
+                channels,
+                groups: self.gn_groups,
+            });
+        }
+        match self.prior > 0.0 && self.prior < 1.0 {
+            true => Ok(()),
+            false => Err(ConfigError::Prior(self.prior)),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The network as a whole.
+//!
+//! Legend: B images, L levels, N locations of all levels, C classes, H and W rows and columns.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::{BackboneNorm, ConfigError, FcosConfig};
+use crate::fpn::Fpn;
+use crate::head::{Head, LevelOutput};
+use crate::layers::ConvNorm;
+use crate::ops;
+use crate::params;
+use crate::resnet::ResNet;
+
+/// FCOS (Tian et al. 2019): backbone, feature pyramid and head.
+///
+/// Made by [`FcosConfig::init`] or read from a [weights file](crate::weights). It trains on an
+/// autodiff device; for inference take [`Module::valid`] of it, or better
+/// [`fold_batch_norm`](Self::fold_batch_norm).
+#[derive(Module, Debug)]
+pub struct Fcos {
+    backbone: ResNet,
+    fpn: Fpn,
+    head: Head,
+    #[module(skip)]
+    config: FcosConfig,
+}
+
+/// The outputs for all locations: levels in order, row by row within a level, as
+/// [`fcos_core::Locations`] lists them.
+#[derive(Debug, Clone)]
+pub struct Predictions {
+    /// Class logits `[B, N, C]`.
+    pub cls_logits: Tensor<3>,
+    /// Distances to the left, top, right and bottom side `[B, N, 4]`, in the unit that
+    /// [`FcosConfig::distance_unit`] names.
+    pub ltrb: Tensor<3>,
+    /// Centre-ness logits `[B, N]`.
+    pub centerness: Tensor<2>,
+}
+
+/// What [`Fcos::forward`] computes on its way.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// C3, C4 and C5: `[B, channels, ⌈H/s⌉, ⌈W/s⌉]` with the strides `s` 8, 16 and 32.
+    pub backbone: Vec<Tensor<4>>,
+    /// P3 and up, one per level, with the strides that [`FcosConfig::strides`] gives.
+    pub pyramid: Vec<Tensor<4>>,
+    /// The head's output per level.
+    pub levels: Vec<LevelOutput>,
+}
+
+impl FcosConfig {
+    /// The network with freshly drawn parameters. They are drawn when first used, so that a
+    /// network that gets its weights from a file never draws them.
+    ///
+    /// # Errors
+    /// If the configuration is invalid.
+    pub fn init(&self, device: &Device) -> Result<Fcos, ConfigError> {
+        self.validate()?;
+        let channels = [1, 2, 3].map(|stage| self.backbone.stage_channels(stage));
+        Ok(Fcos {
+            backbone: ResNet::new(&self.backbone, device),
+            fpn: Fpn::new(&self.fpn, channels, device),
+            head: Head::new(self, device),
+            config: self.clone(),
+        })
+    }
+}
+
+impl Fcos {
+    /// What the network is made of.
+    pub fn config(&self) -> &FcosConfig {
+        &self.config
+    }
+
+    /// The outputs for preprocessed images `[B, 3, H, W]`. N is that of
+    /// [`fcos_core::pyramid_grids`] for the same size and [`FcosConfig::strides`].
+    ///
+    /// # Panics
+    /// If the images don't have three channels, or sit on another device than the network.
+    pub fn forward(&self, images: Tensor<4>) -> Predictions {
+        Predictions::from_levels(&self.forward_features(images).levels)
+    }
+
+    /// As [`forward`](Self::forward), with every feature map on the way and the outputs still
+    /// apart by level.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_features(&self, images: Tensor<4>) -> Features {
+        let backbone = self.backbone.forward(images);
+        let pyramid = self.fpn.forward(&backbone);
+        let levels = pyramid.iter().enumerate();
+        Features {
+            levels: levels
+                .map(|(i, p)| self.head.forward(i, p.clone()))
+                .collect(),
+            backbone,
+            pyramid,
+        }
+    }
+
+    /// The network for inference, with the backbone's batch normalisations as part of its
+    /// convolutions: the outputs of [`Module::valid`], up to rounding, in less time.
+    pub fn fold_batch_norm(self) -> Self {
+        let mut folded = self.valid();
+        folded.backbone = folded.backbone.map_layers(ConvNorm::fold);
+        folded
+    }
+
+    /// Whether this went through [`fold_batch_norm`](Self::fold_batch_norm).
+    pub fn is_folded(&self) -> bool {
+        self.backbone.is_folded()
+    }
+
+    /// Number of parameters, trained or not, as the published models count them: running
+    /// statistics are none, nor are the scales and shifts of frozen batch normalisation. (Burn's
+    /// [`Module::num_params`], which this hides, counts both.)
+    pub fn num_params(&self) -> usize {
+        let frozen = matches!(self.config.backbone.norm, BackboneNorm::Frozen);
+        let counts = |name: &str| {
+            let fixed = frozen && name.starts_with("backbone.") && name.contains(".norm.");
+            !fixed && !params::is_statistic(name)
+        };
+        let shapes = params::shapes(self).into_iter();
+        shapes
+            .filter(|(name, _)| counts(name))
+            .map(|(_, shape)| shape.iter().product::<usize>())
+            .sum()
+    }
+
+    /// The same network, whose running statistics no clone shares and no pending update changes.
+    pub(crate) fn detach_statistics(mut self) -> Self {
+        self.backbone = self.backbone.map_layers(ConvNorm::detach_statistics);
+        self
+    }
+}
+
+impl Predictions {
+    /// Joins the levels' outputs along N.
+    fn from_levels(levels: &[LevelOutput]) -> Self {
+        let join = |part: fn(&LevelOutput) -> &Tensor<4>| {
+            let flat = levels.iter().map(|l| ops::flatten(part(l).clone()));
+            Tensor::cat(flat.collect(), 1)
+        };
+        Self {
+            cls_logits: join(|l| &l.cls_logits),
+            ltrb: join(|l| &l.ltrb),
+            centerness: join(|l| &l.centerness).squeeze_dim(2),
+        }
+    }
+}

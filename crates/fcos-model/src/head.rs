@@ -1,0 +1,150 @@
+//! The head (FCOS, fig. 2): two towers, and class, box and centre-ness outputs, shared by all
+//! levels.
+//!
+//! Legend: B images, C classes, H and W rows and columns of a level.
+
+use burn::module::{Module, Param};
+use burn::nn::conv::Conv2d;
+use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
+use burn::tensor::{Device, Tensor};
+
+use crate::config::{BoxActivation, CenternessOn, FcosConfig, HeadConfig};
+use crate::layers::{ConvSize, conv, with_bias};
+use crate::ops;
+
+/// The largest distance that `exp` may give, in pixels. Larger than any image, so that trained
+/// networks never notice; without it one wild location makes the loss infinite.
+const LARGEST_DISTANCE: f64 = 1e5;
+
+/// ATSS's anchor: its side in strides, and the weights of its offsets (Faster R-CNN's).
+const ANCHOR_SIDE: f64 = 8.0;
+const CENTER_WEIGHT: f64 = 10.0;
+const SIZE_WEIGHT: f64 = 5.0;
+/// The largest factor by which a box may exceed its anchor, of Detectron's box coder.
+const LARGEST_GROWTH: f64 = 1000.0 / 16.0;
+
+/// One level's output.
+#[derive(Debug, Clone)]
+pub struct LevelOutput {
+    /// Class logits `[B, C, H, W]`.
+    pub cls_logits: Tensor<4>,
+    /// Distances to the left, top, right and bottom side `[B, 4, H, W]`, in the configuration's
+    /// unit.
+    pub ltrb: Tensor<4>,
+    /// Centre-ness logits `[B, 1, H, W]`.
+    pub centerness: Tensor<4>,
+}
+
+/// Convolution, group normalisation, ReLU.
+#[derive(Module, Debug)]
+struct TowerLayer {
+    conv: Conv2d,
+    norm: GroupNorm,
+}
+
+impl TowerLayer {
+    fn new(config: &HeadConfig, channels: usize, device: &Device) -> Self {
+        let plain = conv(ConvSize::new([channels, channels], 3), normal(), device);
+        Self {
+            conv: match config.tower_bias {
+                true => with_bias(plain, 0.0, device),
+                false => plain,
+            },
+            norm: GroupNormConfig::new(config.gn_groups, channels).init(device),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        ops::group_norm_relu(&self.norm, ops::conv2d(&self.conv, x))
+    }
+}
+
+/// The towers, the output layers and each level's factor.
+#[derive(Module, Debug)]
+pub(crate) struct Head {
+    cls_tower: Vec<TowerLayer>,
+    bbox_tower: Vec<TowerLayer>,
+    cls_logits: Conv2d,
+    bbox_pred: Conv2d,
+    centerness: Conv2d,
+    scales: Vec<Param<Tensor<1>>>,
+    #[module(skip)]
+    config: HeadConfig,
+}
+
+impl Head {
+    /// With the initialisation of the focal-loss paper (Lin et al. 2017, §4.1): `N(0, 0.01)`,
+    /// biases 0, but the classes' at `−ln((1 − π) / π)`.
+    pub fn new(config: &FcosConfig, device: &Device) -> Self {
+        let FcosConfig { head, fpn, .. } = config;
+        let channels = fpn.channels;
+        let tower = || {
+            let layer = |_| TowerLayer::new(head, channels, device);
+            (0..head.num_convs).map(layer).collect()
+        };
+        let output = |out, bias| {
+            let plain = conv(ConvSize::new([channels, out], 3), normal(), device);
+            with_bias(plain, bias, device)
+        };
+        let num_scales = if head.scales { config.num_levels() } else { 0 };
+        Self {
+            cls_tower: tower(),
+            bbox_tower: tower(),
+            cls_logits: output(config.num_classes, -((1.0 - head.prior) / head.prior).ln()),
+            bbox_pred: output(4, 0.0),
+            centerness: output(1, 0.0),
+            scales: (0..num_scales)
+                .map(|_| Initializer::Ones.init([1], device))
+                .collect(),
+            config: head.clone(),
+        }
+    }
+
+    /// The outputs for one level's features `[B, channels, H, W]`.
+    pub fn forward(&self, level: usize, features: Tensor<4>) -> LevelOutput {
+        let cls = run(&self.cls_tower, features.clone());
+        let bbox = run(&self.bbox_tower, features);
+        let tower = match self.config.centerness_on {
+            CenternessOn::Cls => &cls,
+            CenternessOn::Box => &bbox,
+        };
+        LevelOutput {
+            centerness: ops::conv2d(&self.centerness, tower.clone()),
+            cls_logits: ops::conv2d(&self.cls_logits, cls),
+            ltrb: self.distances(level, ops::conv2d(&self.bbox_pred, bbox)),
+        }
+    }
+
+    /// Distances `[B, 4, H, W]` of the box layer's output.
+    fn distances(&self, level: usize, x: Tensor<4>) -> Tensor<4> {
+        let x = match self.scales.get(level) {
+            Some(scale) => ops::scale(x, scale.val()),
+            None => x,
+        };
+        match self.config.box_activation {
+            BoxActivation::Exp => x.clamp_max(LARGEST_DISTANCE.ln()).exp(),
+            BoxActivation::ReluStride => ops::relu(x),
+            BoxActivation::AnchorDelta => from_anchor(x),
+        }
+    }
+}
+
+/// Distances in strides of offsets `(dx, dy, dw, dh)` to an anchor around the location (box coder
+/// of sfzhang15/ATSS, `rpn/atss/atss.py`, without its "+1" pixel).
+fn from_anchor(offsets: Tensor<4>) -> Tensor<4> {
+    let center = offsets.clone().narrow(1, 0, 2) * (ANCHOR_SIDE / CENTER_WEIGHT);
+    let growth = (offsets.narrow(1, 2, 2) / SIZE_WEIGHT).clamp_max(LARGEST_GROWTH.ln());
+    let half = growth.exp() * (ANCHOR_SIDE / 2.0);
+    Tensor::cat(vec![half.clone() - center.clone(), half + center], 1)
+}
+
+fn run(tower: &[TowerLayer], x: Tensor<4>) -> Tensor<4> {
+    tower.iter().fold(x, |x, layer| layer.forward(x))
+}
+
+fn normal() -> Initializer {
+    Initializer::Normal {
+        mean: 0.0,
+        std: 0.01,
+    }
+}

@@ -1,0 +1,129 @@
+//! Convolutions as the network initialises them, and the pair of convolution and batch
+//! normalisation of which the backbone is made.
+
+use burn::module::{Module, Param, RunningState};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, Initializer, PaddingConfig2d};
+use burn::tensor::{Device, Tensor};
+
+use crate::ops::{self, Then};
+
+/// Sizes of a square convolution; the padding is half the kernel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConvSize {
+    /// Channels in and out.
+    pub channels: [usize; 2],
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step between outputs.
+    pub stride: usize,
+    /// Groups of channels that don't see each other.
+    pub groups: usize,
+}
+
+impl ConvSize {
+    /// A convolution of stride 1 in one group.
+    pub fn new(channels: [usize; 2], kernel: usize) -> Self {
+        Self {
+            channels,
+            kernel,
+            stride: 1,
+            groups: 1,
+        }
+    }
+
+    /// With another stride.
+    pub fn stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// With another number of groups.
+    pub fn groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// `N(0, √(2 / fan out))`, where the fan out is torch's: all output channels times the
+    /// kernel's area, whatever the groups (He et al. 2015; `kaiming_normal_(mode="fan_out")`).
+    fn he_normal(self) -> Initializer {
+        let fan_out = self.channels[1] * self.kernel * self.kernel;
+        Initializer::Normal {
+            mean: 0.0,
+            std: (2.0 / fan_out as f64).sqrt(),
+        }
+    }
+}
+
+/// A convolution without bias.
+pub(crate) fn conv(size: ConvSize, weights: Initializer, device: &Device) -> Conv2d {
+    let pad = size.kernel / 2;
+    Conv2dConfig::new(size.channels, [size.kernel; 2])
+        .with_stride([size.stride; 2])
+        .with_groups(size.groups)
+        .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
+        .with_bias(false)
+        .with_initializer(weights)
+        .init(device)
+}
+
+/// The same convolution with all its biases at `value`. (Burn would draw them like weights.)
+pub(crate) fn with_bias(mut conv: Conv2d, value: f64, device: &Device) -> Conv2d {
+    let [channels_out, ..] = conv.weight.lazy_shape().dims::<4>();
+    conv.bias = Some(Initializer::Constant { value }.init([channels_out], device));
+    conv
+}
+
+/// Convolution, then batch normalisation. After [`fold`](Self::fold) the convolution does both.
+#[derive(Module, Debug)]
+pub(crate) struct ConvNorm {
+    conv: Conv2d,
+    norm: Option<BatchNorm>,
+}
+
+impl ConvNorm {
+    /// He-normal weights, γ = 1, β = 0 (torchvision's ResNet).
+    pub fn new(size: ConvSize, epsilon: f64, device: &Device) -> Self {
+        let mut norm = BatchNormConfig::new(size.channels[1]).init(device);
+        norm.epsilon = epsilon; // the builder refuses the 0 of the original implementation
+        Self {
+            conv: conv(size, size.he_normal(), device),
+            norm: Some(norm),
+        }
+    }
+
+    /// `[B, C, H, W]` to `[B, C', H', W']`.
+    pub fn forward(&self, x: Tensor<4>, then: Then) -> Tensor<4> {
+        let x = ops::conv2d(&self.conv, x);
+        match &self.norm {
+            Some(norm) => ops::batch_norm(norm, x, then),
+            None => then.apply(x),
+        }
+    }
+
+    /// One convolution with a bias that computes both, by the running statistics.
+    pub fn fold(self) -> Self {
+        let Self { mut conv, norm } = self;
+        if let Some(norm) = norm {
+            let weight = conv.weight.val();
+            let (scale, shift) = ops::scale_and_shift(&norm, &weight.device());
+            conv.weight = Param::from_tensor(weight * scale.reshape([-1, 1, 1, 1]));
+            conv.bias = Some(Param::from_tensor(shift.clone() - shift * 1e-3));
+        }
+        Self { conv, norm: None }
+    }
+
+    /// Whether there is no batch normalisation any more.
+    pub fn is_folded(&self) -> bool {
+        self.norm.is_none()
+    }
+
+    /// The same layer, whose running statistics no clone shares and no pending update changes.
+    pub fn detach_statistics(mut self) -> Self {
+        let fresh = |s: RunningState<Tensor<1>>| RunningState::new(s.value_sync());
+        self.norm = self.norm.map(|mut norm| {
+            norm.running_mean = fresh(norm.running_mean);
+            norm.running_var = fresh(norm.running_var);
+            norm
+        });
+        self
+    }
+}

@@ -1,0 +1,214 @@
+//! The network's tensors by name: reading them out, and putting others in.
+//!
+//! A name is the path through the modules, as PyTorch would call it: `backbone.stem.conv.weight`,
+//! `backbone.stages.0.1.conv2.norm.running_var`, `head.cls_tower.0.norm.bias`.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{DType, Tensor, TensorData};
+
+use crate::fcos::Fcos;
+
+/// Tensors by name. Their layout is PyTorch's: `[out, in / groups, rows, columns]` for a
+/// convolution.
+pub type NamedTensors = BTreeMap<String, TensorData>;
+
+/// What keeps a set of tensors from being a network's: every list is in the order of the names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TensorMismatch {
+    /// Tensors of the network that are not among those given.
+    pub missing: Vec<String>,
+    /// Tensors given that the network doesn't have.
+    pub unexpected: Vec<String>,
+    /// Tensors of another shape, or another type than `f32`.
+    pub different: Vec<TensorDifference>,
+}
+
+/// A tensor that has the right name only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorDifference {
+    /// Its name.
+    pub name: String,
+    /// The network's shape.
+    pub expected: Vec<usize>,
+    /// The shape given.
+    pub found: Vec<usize>,
+    /// The type given, such as `F16`.
+    pub dtype: String,
+}
+
+impl TensorMismatch {
+    /// Whether there is nothing to complain about.
+    fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.different.is_empty()
+    }
+}
+
+impl std::error::Error for TensorMismatch {}
+
+impl std::fmt::Display for TensorMismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let difference = |d: &TensorDifference| {
+            let TensorDifference {
+                name,
+                expected,
+                found,
+                dtype,
+            } = d;
+            format!("{name} is {dtype} {found:?} instead of F32 {expected:?}")
+        };
+        let different: Vec<_> = self.different.iter().map(difference).collect();
+        let parts = [
+            ("missing", &self.missing),
+            ("unexpected", &self.unexpected),
+            ("different", &different),
+        ];
+        let parts = parts.into_iter().filter(|(_, list)| !list.is_empty());
+        let parts: Vec<_> = parts.map(|(what, list)| shorten(what, list)).collect();
+        f.write_str(&parts.join("; "))
+    }
+}
+
+/// `what` with its number and the first few of the list.
+fn shorten(what: &str, list: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let first = list[..list.len().min(SHOWN)].join(", ");
+    let rest = if list.len() > SHOWN { ", …" } else { "" };
+    format!("{} {what}: {first}{rest}", list.len())
+}
+
+impl Fcos {
+    /// A copy of all parameters and running statistics on the host, as `f32`.
+    pub fn tensors(&self) -> NamedTensors {
+        let mut reader = Reader::default();
+        self.valid().visit(&mut reader); // `valid` takes in statistics that wait for their update
+        reader.tensors
+    }
+
+    /// The same network with these parameters and running statistics. What is frozen stays so.
+    ///
+    /// # Errors
+    /// Unless the tensors' names and shapes are exactly the network's, and their type is `f32`.
+    pub fn with_tensors(self, tensors: NamedTensors) -> Result<Self, TensorMismatch> {
+        let mismatch = compare(&shapes(&self), &tensors);
+        if !mismatch.is_empty() {
+            return Err(mismatch);
+        }
+        let mut writer = Writer {
+            path: Vec::new(),
+            tensors,
+        };
+        Ok(self.detach_statistics().map(&mut writer))
+    }
+}
+
+/// Whether a tensor is a running statistic rather than a parameter.
+pub(crate) fn is_statistic(name: &str) -> bool {
+    name.ends_with(".running_mean") || name.ends_with(".running_var")
+}
+
+/// The shapes of all the network's tensors by name. Draws no parameters.
+pub(crate) fn shapes(model: &Fcos) -> BTreeMap<String, Vec<usize>> {
+    let mut visitor = Shapes::default();
+    model.visit(&mut visitor);
+    visitor.shapes
+}
+
+fn compare(expected: &BTreeMap<String, Vec<usize>>, given: &NamedTensors) -> TensorMismatch {
+    let absent = |name: &&String| !given.contains_key(*name);
+    let extra = |name: &&String| !expected.contains_key(*name);
+    let different = |(name, data): (&String, &TensorData)| {
+        let expected = expected.get(name)?;
+        let same = data.shape().as_slice() == expected && data.dtype() == DType::F32;
+        (!same).then(|| TensorDifference {
+            name: name.clone(),
+            expected: expected.clone(),
+            found: data.shape().to_vec(),
+            dtype: format!("{:?}", data.dtype()),
+        })
+    };
+    TensorMismatch {
+        missing: expected.keys().filter(absent).cloned().collect(),
+        unexpected: given.keys().filter(extra).cloned().collect(),
+        different: given.iter().filter_map(different).collect(),
+    }
+}
+
+/// The PyTorch name of a path: Burn calls a normalisation's weight and bias γ and β.
+fn name(path: &[String]) -> String {
+    let rename = |part: &String| match part.as_str() {
+        "gamma" => "weight".into(),
+        "beta" => "bias".into(),
+        _ => part.clone(),
+    };
+    path.iter().map(rename).collect::<Vec<_>>().join(".")
+}
+
+#[derive(Default)]
+struct Shapes {
+    path: Vec<String>,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl ModuleVisitor for Shapes {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.shapes
+            .insert(name(&self.path), param.lazy_shape().to_vec());
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    path: Vec<String>,
+    tensors: NamedTensors,
+}
+
+impl ModuleVisitor for Reader {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let data = param.val().into_data().convert::<f32>();
+        self.tensors.insert(name(&self.path), data);
+    }
+}
+
+struct Writer {
+    path: Vec<String>,
+    tensors: NamedTensors,
+}
+
+impl ModuleMapper for Writer {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.tensors.remove(&name(&self.path)) {
+            Some(data) => {
+                let tensor = Tensor::from_data(data, &param.lazy_device());
+                let id = param.id;
+                param.transform_for_load(tensor, id)
+            }
+            None => param,
+        }
+    }
+}

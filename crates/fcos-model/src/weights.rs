@@ -1,0 +1,322 @@
+//! Weights files: a safetensors file that needs nothing beside it.
+//!
+//! Its tensors are `f32`, named and laid out as [`NamedTensors`] says. Its header's `__metadata__`
+//! has one entry, `fcos`, a JSON object: `version` (1), `model` (the [`FcosConfig`]) and
+//! `metadata` (whatever the writer adds: class names, preprocessing, provenance).
+//!
+//! Reading is strict: the file gives every tensor of the network and no other, in its shape, or
+//! an error that says what is wrong.
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use fcos_model::{FcosConfig, weights};
+//!
+//! let device = Device::flex();
+//! let model = FcosConfig::tiny().init(&device)?;
+//! let path = std::env::temp_dir().join(format!("fcos-doc-{}.safetensors", std::process::id()));
+//! weights::save(&path, &model, &["cat", "dog"])?;
+//! let (model, names): (_, Vec<String>) = weights::load(&path, &device)?;
+//! assert_eq!((model.config(), names.len()), (&FcosConfig::tiny(), 2));
+//! # std::fs::remove_file(&path)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, Device, TensorData};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::{ConfigError, FcosConfig};
+use crate::fcos::Fcos;
+use crate::params::{NamedTensors, TensorMismatch};
+
+/// The version of the format that [`save`] writes and [`read`] understands.
+pub const VERSION: u64 = 1;
+
+/// The entry of `__metadata__` that holds our JSON.
+const ENTRY: &str = "fcos";
+
+/// Why a weights file can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file can't be opened, read, written or renamed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is shorter or longer than its header says: cut off, or something was appended.
+    #[error("{}: the file's length is not what its header says (truncated?)", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no safetensors file.
+    #[error("{}: not a safetensors file: {reason}", path.display())]
+    NotSafetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A safetensors file, but not one of ours: there is no `fcos` entry in `__metadata__`.
+    #[error("{}: a safetensors file without fcos's metadata", path.display())]
+    NoMetadata {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The `fcos` entry can't be understood.
+    #[error("{}: invalid fcos metadata: {source}", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A later version of the format.
+    #[error("{}: format version {found}, but only {VERSION} can be read", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The file's version.
+        found: u64,
+    },
+    /// The model's configuration is invalid.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// A tensor's type is none that a network has.
+    #[error("{}: {name} is of type {dtype}, not F32", path.display())]
+    DType {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// The tensors are not those of the configured network.
+    #[error("{}: {source}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// Which, and what is wrong with them.
+        source: TensorMismatch,
+    },
+    /// There are not as many class names as the network has classes.
+    #[error("{}: {names} class names for {classes} classes", path.display())]
+    Classes {
+        /// The file.
+        path: PathBuf,
+        /// Number of names.
+        names: usize,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// The network has lost its batch normalisations.
+    #[error("{}: a network with folded batch normalisation can't be saved", path.display())]
+    Folded {
+        /// The file that was to be written.
+        path: PathBuf,
+    },
+}
+
+/// What a weights file holds.
+#[derive(Debug, Clone)]
+pub struct WeightsFile {
+    /// The network's configuration.
+    pub model: FcosConfig,
+    /// What the writer added.
+    pub metadata: Value,
+    /// All tensors.
+    pub tensors: NamedTensors,
+}
+
+#[derive(Serialize)]
+struct HeaderRef<'a, M> {
+    version: u64,
+    model: &'a FcosConfig,
+    metadata: &'a M,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    #[serde(rename = "version")]
+    _version: u64,
+    model: FcosConfig,
+    metadata: Value,
+}
+
+/// Only the version, whatever else a later format may hold.
+#[derive(Deserialize)]
+struct Version {
+    version: u64,
+}
+
+/// Writes a network and `metadata`, anything that serde can write as JSON, to `path`. The file appears whole or not at all: it is
+/// written under a temporary name beside `path`, flushed to the disk, and renamed.
+///
+/// # Errors
+/// If the file can't be written, or the network is [folded](Fcos::fold_batch_norm).
+pub fn save(path: &Path, model: &Fcos, metadata: &impl Serialize) -> Result<(), WeightsError> {
+    if model.is_folded() {
+        return Err(WeightsError::Folded { path: path.into() });
+    }
+    let bytes = encode(path, model, metadata)?;
+    write_whole(path, &bytes).map_err(|source| io_error(path, source))
+}
+
+/// Reads a network onto `device`, with the metadata that was written with it.
+///
+/// # Errors
+/// If the file is not a complete and valid weights file, or its metadata are no `M`.
+pub fn load<M: DeserializeOwned>(path: &Path, device: &Device) -> Result<(Fcos, M), WeightsError> {
+    let file = read(path)?;
+    let of = || PathBuf::from(path);
+    let metadata = serde_json::from_value(file.metadata)
+        .map_err(|source| WeightsError::Metadata { path: of(), source })?;
+    let model = file.model.init(device);
+    let model = model.map_err(|source| WeightsError::Config { path: of(), source })?;
+    let model = model.with_tensors(file.tensors);
+    let model = model.map_err(|source| WeightsError::Tensors { path: of(), source })?;
+    Ok((model, metadata))
+}
+
+/// Reads a weights file without building its network.
+///
+/// # Errors
+/// If the file is not a valid weights file. Whether its tensors are those of its configuration
+/// only [`load`] sees.
+pub fn read(path: &Path) -> Result<WeightsFile, WeightsError> {
+    let bytes = fs::read(path).map_err(|source| io_error(path, source))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(path, e))?;
+    let entries = header.metadata().as_ref();
+    let json = entries.and_then(|entries| entries.get(ENTRY));
+    let json = json.ok_or_else(|| WeightsError::NoMetadata { path: path.into() })?;
+    let Header {
+        model, metadata, ..
+    } = parse_header(path, json)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| broken(path, e))?;
+    let tensors = file.iter().map(|(name, view)| named(path, name, &view));
+    Ok(WeightsFile {
+        model,
+        metadata,
+        tensors: tensors.collect::<Result<_, _>>()?,
+    })
+}
+
+fn parse_header(path: &Path, json: &str) -> Result<Header, WeightsError> {
+    let invalid = |source| WeightsError::Metadata {
+        path: path.into(),
+        source,
+    };
+    let Version { version } = serde_json::from_str(json).map_err(invalid)?;
+    if version != VERSION {
+        let path = path.into();
+        return Err(WeightsError::Version {
+            path,
+            found: version,
+        });
+    }
+    serde_json::from_str(json).map_err(invalid)
+}
+
+fn named(path: &Path, name: &str, view: &TensorView) -> Result<(String, TensorData), WeightsError> {
+    if view.dtype() != Dtype::F32 {
+        return Err(WeightsError::DType {
+            path: path.into(),
+            name: name.into(),
+            dtype: format!("{:?}", view.dtype()),
+        });
+    }
+    let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), DType::F32);
+    Ok((name.into(), data))
+}
+
+fn encode(path: &Path, model: &Fcos, metadata: &impl Serialize) -> Result<Vec<u8>, WeightsError> {
+    let header = HeaderRef {
+        version: VERSION,
+        model: model.config(),
+        metadata,
+    };
+    let json = serde_json::to_string(&header).map_err(|source| WeightsError::Metadata {
+        path: path.into(),
+        source,
+    })?;
+    let tensors = model.tensors();
+    let views: Result<Vec<_>, _> = tensors
+        .iter()
+        .map(|(name, data)| {
+            Ok((
+                name,
+                TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes())?,
+            ))
+        })
+        .collect();
+    let entries = HashMap::from([(ENTRY.to_string(), json)]);
+    views
+        .and_then(|views| safetensors::serialize(views, Some(entries)))
+        .map_err(|e| broken(path, e))
+}
+
+/// Writes to a temporary name in the same folder, flushes, renames, and flushes the folder.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = write_and_sync(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = written {
+        let _ = fs::remove_file(&temporary); // the error that counts is the first
+        return Err(error);
+    }
+    sync_folder(path)
+}
+
+fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes a rename last: on Unix the folder is a file of its own.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn io_error(path: &Path, source: io::Error) -> WeightsError {
+    WeightsError::Io {
+        path: path.into(),
+        source,
+    }
+}
+
+fn broken(path: &Path, error: SafeTensorError) -> WeightsError {
+    let path = path.into();
+    match error {
+        SafeTensorError::HeaderTooSmall
+        | SafeTensorError::InvalidHeaderLength
+        | SafeTensorError::MetadataIncompleteBuffer => WeightsError::Truncated { path },
+        other => WeightsError::NotSafetensors {
+            path,
+            reason: other.to_string(),
+        },
+    }
+}

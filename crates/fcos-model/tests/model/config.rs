@@ -1,0 +1,243 @@
+use fcos_core::DistanceUnit;
+use fcos_model::{
+    Arch, BackboneNorm, BoxActivation, CenternessOn, ConfigError, FcosConfig, StrideIn,
+};
+
+use crate::build;
+
+/// Parameters as enumerated from the original implementations, apart from batch normalisation.
+#[test]
+fn published_parameter_counts() {
+    let counts = [
+        ("official-orig-r50", 32_244_250),
+        ("official-imprv-r50", 32_244_250),
+        ("official-imprv-r101", 51_184_154),
+        ("official-imprv-x101-32x8d", 95_328_794),
+        ("official-imprv-x101-64x4d", 89_992_730),
+        ("adelaidet-r50", 32_244_250),
+        ("adelaidet-x101-32x8d", 95_328_794),
+        ("torchvision", 32_269_600),
+        ("mmdet-plain-r50", 32_242_202),
+        ("mmdet-plain-r101", 51_182_106),
+        ("mmdet-plain-x101-64x4d", 89_990_682),
+        ("mmdet-tricks-r50", 32_244_250),
+        ("mmdet-tricks-r18", 19_268_122),
+        ("atss-r50", 32_244_250),
+        ("atss-x101-64x4d", 89_992_730),
+    ];
+    for (name, count) in counts {
+        let config = FcosConfig::preset(name).expect(name);
+        assert_eq!(build(&config).num_params(), count, "{name}");
+    }
+}
+
+/// Trained batch normalisation adds a scale and a shift per channel: 53 120 in a ResNet-50.
+#[test]
+fn trained_norm_counts() {
+    let mut config = FcosConfig::adelaidet(Arch::ResNet50);
+    config.backbone.norm = BackboneNorm::Trained;
+    assert_eq!(build(&config).num_params(), 32_244_250 + 2 * 26_560);
+}
+
+#[test]
+fn presets_are_what_they_say() {
+    use BoxActivation::{AnchorDelta, Exp, ReluStride};
+    use StrideIn::{Conv1x1, Conv3x3};
+    let table = [
+        (
+            "official-orig-r50",
+            Conv1x1,
+            0.0,
+            CenternessOn::Cls,
+            Exp,
+            true,
+            true,
+        ),
+        (
+            "official-imprv-r50",
+            Conv1x1,
+            0.0,
+            CenternessOn::Box,
+            ReluStride,
+            true,
+            true,
+        ),
+        (
+            "official-orig-x101-32x8d",
+            Conv3x3,
+            0.0,
+            CenternessOn::Cls,
+            Exp,
+            true,
+            true,
+        ),
+        (
+            "adelaidet-r101",
+            Conv1x1,
+            1e-5,
+            CenternessOn::Box,
+            ReluStride,
+            true,
+            true,
+        ),
+        (
+            "adelaidet-x101-32x8d",
+            Conv3x3,
+            1e-5,
+            CenternessOn::Box,
+            ReluStride,
+            true,
+            true,
+        ),
+        (
+            "torchvision-r50",
+            Conv3x3,
+            1e-5,
+            CenternessOn::Box,
+            ReluStride,
+            false,
+            true,
+        ),
+        (
+            "mmdet-plain-r50",
+            Conv1x1,
+            1e-5,
+            CenternessOn::Cls,
+            Exp,
+            true,
+            false,
+        ),
+        (
+            "mmdet-plain-x101-64x4d",
+            Conv3x3,
+            1e-5,
+            CenternessOn::Cls,
+            Exp,
+            true,
+            false,
+        ),
+        (
+            "mmdet-tricks-r50",
+            Conv1x1,
+            1e-5,
+            CenternessOn::Box,
+            ReluStride,
+            true,
+            true,
+        ),
+        (
+            "atss-r50",
+            Conv1x1,
+            0.0,
+            CenternessOn::Box,
+            AnchorDelta,
+            true,
+            true,
+        ),
+    ];
+    for (name, stride_in, eps, centerness_on, activation, scales, tower_bias) in table {
+        let FcosConfig { backbone, head, .. } = FcosConfig::preset(name).expect(name);
+        assert_eq!(
+            (backbone.stride_in, backbone.norm_eps),
+            (stride_in, eps),
+            "{name}"
+        );
+        assert_eq!(head.centerness_on, centerness_on, "{name}");
+        assert_eq!(
+            (head.box_activation, head.scales),
+            (activation, scales),
+            "{name}"
+        );
+        assert_eq!(head.tower_bias, tower_bias, "{name}");
+    }
+}
+
+#[test]
+fn every_preset_name_is_a_preset() {
+    let names: Vec<_> = FcosConfig::preset_names().collect();
+    assert_eq!(names.len(), 7 * 8);
+    for name in names {
+        let config = FcosConfig::preset(&name).expect(&name);
+        config.validate().expect(&name);
+        assert!(name.ends_with(config.backbone.arch.name()));
+    }
+    for name in [
+        "",
+        "r50",
+        "official",
+        "official-imprvr50",
+        "atss-",
+        "atss-r51",
+        "torchvision-r50 ",
+    ] {
+        let error = FcosConfig::preset(name).expect_err(name);
+        assert!(error.to_string().contains("mmdet-plain"), "{error}");
+    }
+}
+
+#[test]
+fn units_and_strides() {
+    let mut config = FcosConfig::official_orig(Arch::ResNet50);
+    assert_eq!(config.distance_unit(), DistanceUnit::Pixels);
+    assert_eq!(FcosConfig::default().distance_unit(), DistanceUnit::Stride);
+    assert_eq!(config.strides(), [8, 16, 32, 64, 128]);
+    config.fpn.top_levels = 0;
+    assert_eq!(config.strides(), [8, 16, 32]);
+}
+
+#[test]
+fn json_round_trip_and_unknown_fields() {
+    for name in FcosConfig::preset_names() {
+        let config = FcosConfig::preset(&name).expect(&name);
+        let json = serde_json::to_string(&config).expect("serialises");
+        assert_eq!(
+            serde_json::from_str::<FcosConfig>(&json).expect(&json),
+            config
+        );
+    }
+    let empty: FcosConfig = serde_json::from_str("{}").expect("all defaults");
+    assert_eq!(empty, FcosConfig::default());
+    for json in [
+        r#"{ "classes": 3 }"#,
+        r#"{ "backbone": { "depth": 50 } }"#,
+        r#"{ "fpn": { "channel": 256 } }"#,
+        r#"{ "head": { "convs": 4 } }"#,
+        r#"{ "backbone": { "arch": "r51" } }"#,
+    ] {
+        assert!(serde_json::from_str::<FcosConfig>(json).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn invalid_numbers_are_named() {
+    type Change = fn(&mut FcosConfig);
+    let cases: [(&str, Change); 14] = [
+        ("num_classes", |c| c.num_classes = 0),
+        ("num_classes", |c| c.num_classes = usize::MAX),
+        ("backbone.width", |c| c.backbone.width = 0),
+        ("backbone.width", |c| c.backbone.width = 1 << 40),
+        ("backbone.width", |c| {
+            c.backbone.arch = Arch::ResNeXt50_32x4d;
+            c.backbone.width = 8;
+        }),
+        ("backbone.frozen_stages", |c| c.backbone.frozen_stages = 6),
+        ("backbone.norm_eps", |c| c.backbone.norm_eps = f64::NAN),
+        ("backbone.norm_eps", |c| {
+            c.backbone.norm_eps = 0.0;
+            c.backbone.norm = BackboneNorm::Trained;
+        }),
+        ("fpn.channels", |c| c.fpn.channels = 0),
+        ("fpn.channels", |c| c.fpn.channels = 48),
+        ("fpn.top_levels", |c| c.fpn.top_levels = 3),
+        ("head.gn_groups", |c| c.head.gn_groups = 0),
+        ("head.num_convs", |c| c.head.num_convs = 1000),
+        ("head.prior", |c| c.head.prior = 1.0),
+    ];
+    for (field, change) in cases {
+        let mut config = FcosConfig::default();
+        change(&mut config);
+        let error: ConfigError = config.validate().expect_err(field);
+        assert!(error.to_string().contains(field), "{field}: {error}");
+        assert!(config.init(&burn::tensor::Device::flex()).is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! N locations, C classes, L levels.
+
+use fcos_core::{BBox, DistanceUnit, Locations, Ltrb, Size};
+use serde::{Deserialize, Serialize};
+
+use crate::candidates::{Candidate, Scan};
+use crate::nms::nms_scored;
+use crate::{Clip, HeadOutput, PostprocessConfig, PostprocessError, TieRule};
+
+/// One object found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// Where, in pixels of the resized image until [`scale_to_original`].
+    pub bbox: BBox,
+    /// How sure, in `[0, 1]`, by [`ScoreRule`](crate::ScoreRule).
+    pub score: f32,
+    /// What: the 0-based class.
+    pub label: u32,
+}
+
+/// The detections of an image and what was lost to numbers that are none.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Postprocessed {
+    /// By descending score; of equal scores the earlier level, location and class first.
+    pub detections: Vec<Detection>,
+    /// How many (location, class) pairs were dropped because logit, score or box was NaN, or the
+    /// box reached NMS infinite. Not 0 if training diverged or weights are broken.
+    pub dropped: usize,
+}
+
+/// The detections of one image, by descending score, of equal scores the earlier level, location
+/// and class first.
+///
+/// `locations` are those of the padded network input; `unit` is that of `head.ltrb`; `image` is the
+/// resized image without padding, to which boxes are clipped and in whose pixels they are.
+///
+/// Infinite distances make a box that ends at the image's edge if boxes are clipped before NMS;
+/// otherwise it is dropped.
+///
+/// # Errors
+/// [`HeadLength`](PostprocessError::HeadLength) or [`ClassLogits`](PostprocessError::ClassLogits)
+/// if the head's lengths don't fit the locations, else as [`PostprocessConfig::validate`].
+pub fn postprocess(
+    head: HeadOutput<'_>,
+    locations: &Locations,
+    unit: DistanceUnit,
+    image: Size,
+    config: &PostprocessConfig,
+) -> Result<Vec<Detection>, PostprocessError> {
+    Ok(postprocess_counted(head, locations, unit, image, config)?.detections)
+}
+
+/// As [`postprocess`], with the number of candidates dropped because they were not finite.
+///
+/// # Errors
+/// As [`postprocess`].
+pub fn postprocess_counted(
+    head: HeadOutput<'_>,
+    locations: &Locations,
+    unit: DistanceUnit,
+    image: Size,
+    config: &PostprocessConfig,
+) -> Result<Postprocessed, PostprocessError> {
+    config.validate()?;
+    let scan = Scan::new(head, head.num_classes(locations.len())?, config);
+    let (mut candidates, mut dropped) = (Vec::new(), 0);
+    for (level, stride) in locations.strides().enumerate() {
+        let factor = match unit {
+            DistanceUnit::Pixels => 1.0,
+            DistanceUnit::Stride => stride as f32,
+        };
+        let found = scan.level(locations.level_range(level), &mut dropped);
+        candidates.extend(found.iter().map(|c| decode(c, head, locations, factor)));
+    }
+    if config.clip != Clip::AfterNms {
+        clip(&mut candidates, image, config);
+    }
+    let mut detections = suppress(&candidates, config, &mut dropped)?;
+    limit(&mut detections, config);
+    if config.clip == Clip::AfterNms {
+        clip(&mut detections, image, config);
+    }
+    Ok(Postprocessed {
+        detections,
+        dropped,
+    })
+}
+
+/// `factor` turns the head's distances into pixels.
+fn decode(
+    candidate: &Candidate,
+    head: HeadOutput<'_>,
+    locations: &Locations,
+    factor: f32,
+) -> Detection {
+    let &Candidate {
+        location,
+        label,
+        score,
+        ..
+    } = candidate;
+    let [l, t, r, b] = [0, 1, 2, 3].map(|side| head.ltrb[location * 4 + side]);
+    let bbox = Ltrb { l, t, r, b }
+        .scale(factor)
+        .to_box(locations.points()[location]);
+    Detection { bbox, score, label }
+}
+
+fn clip(detections: &mut Vec<Detection>, image: Size, config: &PostprocessConfig) {
+    let beyond = if config.clip == Clip::LegacyBeforeNms {
+        1.0
+    } else {
+        0.0
+    };
+    let last = |side: usize| (side as f32 - beyond).max(0.0);
+    for detection in detections.iter_mut() {
+        detection.bbox = detection.bbox.clip(last(image.width), last(image.height));
+    }
+    if config.remove_empty {
+        detections.retain(|d| !is_empty(d.bbox));
+    }
+}
+
+/// NaN is not empty: NMS drops and counts it.
+fn is_empty(bbox: BBox) -> bool {
+    bbox.x2 <= bbox.x1 || bbox.y2 <= bbox.y1
+}
+
+fn suppress(
+    candidates: &[Detection],
+    config: &PostprocessConfig,
+    dropped: &mut usize,
+) -> Result<Vec<Detection>, PostprocessError> {
+    let boxes: Vec<_> = candidates.iter().map(|c| c.bbox).collect();
+    let scores: Vec<_> = candidates.iter().map(|c| c.score).collect();
+    let labels: Vec<_> = candidates.iter().map(|c| c.label).collect();
+    let output = nms_scored(&boxes, &scores, &labels, &config.nms)?;
+    *dropped += output.dropped;
+    let detection = |kept: &crate::Kept| Detection {
+        score: kept.score,
+        ..candidates[kept.index]
+    };
+    Ok(output.kept.iter().map(detection).collect())
+}
+
+/// `detections` are sorted by descending score.
+fn limit(detections: &mut Vec<Detection>, config: &PostprocessConfig) {
+    let Some(last) = detections.get(config.max_detections - 1).map(|d| d.score) else {
+        return;
+    };
+    let len = match config.tie_rule {
+        TieRule::Exact => config.max_detections,
+        TieRule::KeepTies => detections.partition_point(|d| d.score >= last),
+    };
+    detections.truncate(len);
+}
+
+/// Takes boxes from the resized image back to the original one: divides x by `scale.0` (resized
+/// width over original width) and y by `scale.1`, then clips to `original`.
+///
+/// # Errors
+/// [`Scale`](PostprocessError::Scale) if a scale is not finite or not above 0; then nothing has
+/// changed.
+pub fn scale_to_original(
+    detections: &mut [Detection],
+    scale: (f32, f32),
+    original: Size,
+) -> Result<(), PostprocessError> {
+    let (x, y) = scale;
+    if ![x, y].iter().all(|s| s.is_finite() && *s > 0.0) {
+        return Err(PostprocessError::Scale { x, y });
+    }
+    let (width, height) = (original.width as f32, original.height as f32);
+    for detection in detections {
+        detection.bbox = detection
+            .bbox
+            .scale(x.recip(), y.recip())
+            .clip(width, height);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "detect_tests.rs"]
+mod tests;

@@ -1,0 +1,187 @@
+//! B images come one at a time. L levels, N locations, G ground-truth boxes.
+
+use fcos_core::{BBox, DistanceUnit, Locations, Ltrb};
+
+use crate::{AreaRule, AssignConfig, AssignError, Targets, level::Level};
+
+/// Assigns the boxes of an image to the locations of one input size, by the rules of FCOS (§3.1,
+/// §3.2). Make one per input size and use it for any number of images, from any thread.
+#[derive(Debug, Clone)]
+pub struct FcosAssigner {
+    /// L levels, finest first.
+    levels: Vec<Level>,
+    /// N.
+    num_locations: usize,
+    distance_unit: DistanceUnit,
+    area: AreaRule,
+}
+
+impl FcosAssigner {
+    /// Prepares the rules for these locations.
+    ///
+    /// # Errors
+    /// If the number of size ranges is not the number of levels, a range has no inside, or the
+    /// centre-sampling radius is not positive and finite.
+    pub fn new(config: AssignConfig, locations: &Locations) -> Result<Self, AssignError> {
+        let levels = locations.grids().len();
+        config.check(levels)?;
+        Ok(Self {
+            levels: (0..levels)
+                .map(|level| Level::new(locations, level, &config))
+                .collect(),
+            num_locations: locations.len(),
+            distance_unit: config.distance_unit,
+            area: config.area,
+        })
+    }
+
+    /// What each of the N locations learns from an image's G `boxes`, in pixels of the network
+    /// input, and their `labels`. No box at all is fine; so are boxes that reach beyond the image
+    /// or that no location falls into.
+    ///
+    /// # Errors
+    /// If boxes and labels differ in number, a box is degenerate, or a label is beyond `i32`.
+    pub fn assign(&self, boxes: &[BBox], labels: &[u32]) -> Result<Targets, AssignError> {
+        let labels = checked_labels(boxes, labels)?;
+        let mut targets = Targets::background(self.num_locations);
+        targets.matched = self.smallest_boxes(boxes);
+        for level in &self.levels {
+            let unit = self.pixels_per_unit(level);
+            for (location, point) in level.points() {
+                if let Ok(index) = usize::try_from(targets.matched[location]) {
+                    let ltrb = Ltrb::from_box(point, boxes[index]);
+                    targets.learn(location, labels[index], ltrb, unit);
+                }
+            }
+        }
+        Ok(targets)
+    }
+
+    /// Per location: the index of the smallest box that it may learn, the first of equals; −1
+    /// for none.
+    fn smallest_boxes(&self, boxes: &[BBox]) -> Vec<i32> {
+        let ranks: Vec<f32> = boxes.iter().map(|&b| self.area.rank(b)).collect();
+        let mut smallest = vec![self.area.limit(); self.num_locations];
+        let mut matched = vec![-1; self.num_locations];
+        self.candidates(boxes, |location, index| {
+            if ranks[index] < smallest[location] {
+                smallest[location] = ranks[index];
+                matched[location] = index as i32;
+            }
+        });
+        matched
+    }
+
+    /// Visits every pair (location, index of a box) where the location may learn the box; for one
+    /// location in ascending order of the boxes.
+    fn candidates(&self, boxes: &[BBox], mut visit: impl FnMut(usize, usize)) {
+        for level in &self.levels {
+            for (index, &bbox) in boxes.iter().enumerate() {
+                level.candidates(bbox, |location| visit(location, index));
+            }
+        }
+    }
+
+    fn pixels_per_unit(&self, level: &Level) -> f32 {
+        match self.distance_unit {
+            DistanceUnit::Pixels => 1.0,
+            DistanceUnit::Stride => level.stride,
+        }
+    }
+}
+
+/// The labels as [`Targets`] holds them, once boxes and labels are found in order.
+fn checked_labels(boxes: &[BBox], labels: &[u32]) -> Result<Vec<i32>, AssignError> {
+    if boxes.len() != labels.len() {
+        return Err(AssignError::LabelCount {
+            boxes: boxes.len(),
+            labels: labels.len(),
+        });
+    }
+    let usable = |b: &BBox| b.is_valid() && b.area().is_finite();
+    if let Some(index) = boxes.iter().position(|b| !usable(b)) {
+        let bbox = boxes[index];
+        return Err(AssignError::DegenerateBox { index, bbox });
+    }
+    let fit = |(index, &label): (usize, &u32)| {
+        i32::try_from(label).map_err(|_| AssignError::LabelRange { index, label })
+    };
+    labels.iter().enumerate().map(fit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fcos_core::{LocationRule, Size};
+
+    const GOOD: BBox = BBox::new(0.0, 0.0, 40.0, 40.0);
+
+    fn assigner() -> FcosAssigner {
+        let input = Size {
+            width: 64,
+            height: 64,
+        };
+        let locations = Locations::new(input, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
+        FcosAssigner::new(AssignConfig::default(), &locations).expect("valid")
+    }
+
+    #[test]
+    fn bad_boxes_are_named() {
+        let huge = BBox::new(-1e30, -1e30, 1e30, 1e30);
+        let flat = BBox::new(3.0, 3.0, 9.0, 3.0);
+        let not_finite = BBox::new(0.0, 0.0, f32::INFINITY, 8.0);
+        for bbox in [huge, flat, not_finite] {
+            assert_eq!(
+                assigner().assign(&[GOOD, bbox], &[0, 0]),
+                Err(AssignError::DegenerateBox { index: 1, bbox })
+            );
+        }
+        let nan = BBox::new(f32::NAN, 0.0, 1.0, 1.0);
+        assert!(matches!(
+            assigner().assign(&[nan], &[0]),
+            Err(AssignError::DegenerateBox { index: 0, .. })
+        ));
+    }
+
+    #[test]
+    fn bad_labels_are_named() {
+        assert_eq!(
+            assigner().assign(&[GOOD], &[0, 1]),
+            Err(AssignError::LabelCount {
+                boxes: 1,
+                labels: 2
+            })
+        );
+        assert_eq!(
+            assigner().assign(&[GOOD, GOOD], &[0, u32::MAX]),
+            Err(AssignError::LabelRange {
+                index: 1,
+                label: u32::MAX
+            })
+        );
+    }
+
+    #[test]
+    fn extreme_boxes_are_harmless() {
+        let boxes = [
+            BBox::new(-1e19, -1e18, 1e18, 1e18),
+            BBox::new(20.0, 20.0, 20.000002, 20.000002),
+            BBox::new(-9e4, -9e4, -8e4, -8e4),
+        ];
+        let targets = assigner().assign(&boxes, &[0, 1, 2]).expect("valid");
+        // Only the coarsest level regresses so far, and centre sampling rules it out there.
+        assert_eq!(targets.num_positives(), 0);
+    }
+
+    #[test]
+    fn no_location_no_target() {
+        let nothing = Size {
+            width: 0,
+            height: 7,
+        };
+        let locations = Locations::new(nothing, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
+        let assigner = FcosAssigner::new(AssignConfig::default(), &locations).expect("valid");
+        let targets = assigner.assign(&[GOOD], &[0]).expect("valid");
+        assert!(targets.labels.is_empty() && targets.num_positives() == 0);
+    }
+}

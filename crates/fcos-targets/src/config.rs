@@ -1,0 +1,231 @@
+use fcos_core::{BBox, DistanceUnit};
+use serde::{Deserialize, Serialize};
+
+use crate::{AssignError, words};
+
+/// The rules of the assignment. Fields left out of a configuration file take the default: the
+/// paper's ranges with centre sampling 1.5 and distances in units of the stride.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AssignConfig {
+    /// Per pyramid level, finest first: the range `[m_{i−1}, m_i]` in pixels into which
+    /// `max(l, t, r, b)` of a location must fall (§3.2). The distances are those to the sides of
+    /// the whole box, also under centre sampling. Infinity is written as `"inf"` in files.
+    #[serde(with = "words::ranges")]
+    pub size_ranges: Vec<[f32; 2]>,
+    /// Whether a distance equal to a bound of its range counts.
+    pub range_bounds: RangeBounds,
+    /// Centre sampling: only locations less than `radius · stride` from the box's centre, along x
+    /// and along y, learn the box; `None` for every location inside. The stride is the level's
+    /// nominal one. Written as a number or `"off"` in files.
+    #[serde(with = "words::switch")]
+    pub center_sampling_radius: Option<f32>,
+    /// The unit of [`Targets::ltrb`](crate::Targets::ltrb).
+    pub distance_unit: DistanceUnit,
+    /// How the smallest of several boxes is found. Equal boxes: the one with the lower index.
+    pub area: AreaRule,
+}
+
+/// Whether a distance equal to a bound of its size range counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RangeBounds {
+    /// `lower ≤ d ≤ upper`: the paper, the official code, AdelaiDet, mmdetection. A location at
+    /// exactly a bound can learn a box on both levels.
+    #[default]
+    Inclusive,
+    /// `lower < d < upper`: torchvision, detectron2. A location at exactly a bound learns on
+    /// neither level.
+    Exclusive,
+}
+
+/// By which measure a location that fits several boxes chooses the smallest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AreaRule {
+    /// `w · h`: AdelaiDet, mmdetection, detectron2.
+    #[default]
+    Continuous,
+    /// `(w + 1) · (h + 1)`: the official code.
+    LegacyPlusOne,
+    /// torchvision's: the largest `10⁸ − w · h`, in `f32`. That has steps of up to 8, so boxes
+    /// whose areas differ by a few square pixels tie, and the first wins; a box of 10⁸ px² or
+    /// more is never learnt.
+    Torchvision,
+}
+
+impl AreaRule {
+    /// Boxes are preferred in ascending order of this.
+    pub(crate) fn rank(self, bbox: BBox) -> f32 {
+        match self {
+            Self::Continuous => bbox.area(),
+            Self::LegacyPlusOne => (bbox.width() + 1.0) * (bbox.height() + 1.0),
+            Self::Torchvision => bbox.area() - 1e8,
+        }
+    }
+
+    /// Only boxes of a rank below this are ever learnt.
+    pub(crate) fn limit(self) -> f32 {
+        match self {
+            Self::Continuous | Self::LegacyPlusOne => f32::INFINITY,
+            Self::Torchvision => 0.0,
+        }
+    }
+}
+
+impl Default for AssignConfig {
+    fn default() -> Self {
+        Self {
+            size_ranges: vec![
+                [0.0, 64.0],
+                [64.0, 128.0],
+                [128.0, 256.0],
+                [256.0, 512.0],
+                [512.0, f32::INFINITY],
+            ],
+            range_bounds: RangeBounds::Inclusive,
+            center_sampling_radius: Some(1.5),
+            distance_unit: DistanceUnit::Stride,
+            area: AreaRule::Continuous,
+        }
+    }
+}
+
+impl AssignConfig {
+    /// torchvision's rules for a pyramid with these strides: exclusive ranges `(4s, 8s)`, open
+    /// below on the first level and above on the last, and its rounding of areas. With
+    /// [`LocationRule::Torchvision`](fcos_core::LocationRule::Torchvision) the assignment is the
+    /// one torchvision trains on.
+    pub fn torchvision(strides: &[usize]) -> Self {
+        let last = strides.len().saturating_sub(1);
+        let range = |(level, &stride): (usize, &usize)| {
+            let lower = if level == 0 { 0 } else { 4 * stride };
+            let upper = if level == last {
+                f32::INFINITY
+            } else {
+                (8 * stride) as f32
+            };
+            [lower as f32, upper]
+        };
+        Self {
+            size_ranges: strides.iter().enumerate().map(range).collect(),
+            range_bounds: RangeBounds::Exclusive,
+            area: AreaRule::Torchvision,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the rules make sense for a pyramid of this many levels.
+    pub(crate) fn check(&self, levels: usize) -> Result<(), AssignError> {
+        let ranges = self.size_ranges.len();
+        if ranges != levels {
+            return Err(AssignError::LevelCount { ranges, levels });
+        }
+        for (level, &[lower, upper]) in self.size_ranges.iter().enumerate() {
+            let ordered = lower < upper;
+            if !ordered {
+                return Err(AssignError::SizeRange {
+                    level,
+                    lower,
+                    upper,
+                });
+            }
+        }
+        match self.center_sampling_radius {
+            Some(radius) if !(radius > 0.0 && radius.is_finite()) => {
+                Err(AssignError::CenterSamplingRadius { radius })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_and_toml_round_trip() {
+        let off = AssignConfig {
+            center_sampling_radius: None,
+            ..AssignConfig::torchvision(&[8, 16])
+        };
+        for config in [AssignConfig::default(), off] {
+            let json = serde_json::to_string(&config).expect("serialises");
+            assert_eq!(
+                serde_json::from_str::<AssignConfig>(&json).expect("parses"),
+                config
+            );
+            let toml = toml::to_string(&config).expect("serialises");
+            assert_eq!(
+                toml::from_str::<AssignConfig>(&toml).expect("parses"),
+                config
+            );
+        }
+    }
+
+    #[test]
+    fn files_may_be_partial_but_not_misspelt() {
+        let text = "size_ranges = [[0, 64], [64, inf]]\ncenter_sampling_radius = \"off\"";
+        let expected = AssignConfig {
+            size_ranges: vec![[0.0, 64.0], [64.0, f32::INFINITY]],
+            center_sampling_radius: None,
+            ..AssignConfig::default()
+        };
+        assert_eq!(
+            toml::from_str::<AssignConfig>(text).expect("parses"),
+            expected
+        );
+        let misspelt = [
+            "center_sampling_radios = 1.5",
+            "range_bounds = \"open\"",
+            "size_ranges = [[0, \"infinite\"]]",
+            "center_sampling_radius = \"none\"",
+        ];
+        for text in misspelt {
+            assert!(toml::from_str::<AssignConfig>(text).is_err(), "{text}");
+        }
+    }
+
+    /// torchvision's ranges are the paper's on the paper's strides.
+    #[test]
+    fn torchvision_ranges() {
+        let config = AssignConfig::torchvision(&[8, 16, 32, 64, 128]);
+        assert_eq!(config.size_ranges, AssignConfig::default().size_ranges);
+        let single = AssignConfig::torchvision(&[16]).size_ranges;
+        assert_eq!(single, [[0.0, f32::INFINITY]]);
+        assert!(AssignConfig::torchvision(&[]).size_ranges.is_empty());
+    }
+
+    #[test]
+    fn checks() {
+        let ranged = |range| AssignConfig {
+            size_ranges: vec![[0.0, 64.0], range],
+            ..AssignConfig::default()
+        };
+        assert_eq!(ranged([64.0, f32::INFINITY]).check(2), Ok(()));
+        assert_eq!(
+            ranged([64.0, 128.0]).check(3),
+            Err(AssignError::LevelCount {
+                ranges: 2,
+                levels: 3
+            })
+        );
+        for range in [[64.0, 64.0], [64.0, 0.0], [64.0, f32::NAN]] {
+            assert!(matches!(
+                ranged(range).check(2),
+                Err(AssignError::SizeRange { level: 1, .. })
+            ));
+        }
+        for radius in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            let config = AssignConfig {
+                center_sampling_radius: Some(radius),
+                ..AssignConfig::default()
+            };
+            assert!(matches!(
+                config.check(5),
+                Err(AssignError::CenterSamplingRadius { .. })
+            ));
+        }
+    }
+}

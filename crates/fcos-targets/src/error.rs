@@ -1,0 +1,54 @@
+use fcos_core::BBox;
+
+/// Why a configuration can't be used, or an image's boxes can't be assigned.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum AssignError {
+    /// The configuration and the pyramid disagree on the number of levels.
+    #[error("{ranges} size ranges for a pyramid of {levels} levels")]
+    LevelCount {
+        /// Number of size ranges configured.
+        ranges: usize,
+        /// Number of pyramid levels.
+        levels: usize,
+    },
+    /// A size range is empty, reversed or not a number.
+    #[error("size range [{lower}, {upper}] of level {level}: needs lower < upper")]
+    SizeRange {
+        /// Position of the range, 0 for the finest level.
+        level: usize,
+        /// Its lower bound in pixels.
+        lower: f32,
+        /// Its upper bound in pixels.
+        upper: f32,
+    },
+    /// The centre-sampling radius is not a positive, finite number.
+    #[error("centre-sampling radius {radius}: needs a positive, finite number")]
+    CenterSamplingRadius {
+        /// The radius configured.
+        radius: f32,
+    },
+    /// Boxes and labels don't come in pairs.
+    #[error("{boxes} boxes but {labels} labels")]
+    LabelCount {
+        /// Number of boxes.
+        boxes: usize,
+        /// Number of labels.
+        labels: usize,
+    },
+    /// A box has a side of no length, a corner that is not finite, or an area beyond `f32`.
+    #[error("box {index} is degenerate: {bbox:?}")]
+    DegenerateBox {
+        /// The box's index among the image's boxes.
+        index: usize,
+        /// The box.
+        bbox: BBox,
+    },
+    /// A label doesn't fit the `i32` of [`Targets::labels`](crate::Targets::labels).
+    #[error("label {label} of box {index} is beyond {}", i32::MAX)]
+    LabelRange {
+        /// The index of the box with this label.
+        index: usize,
+        /// The label.
+        label: u32,
+    },
+}

@@ -1,0 +1,195 @@
+//! Everything that decides a run, in one structure that is one TOML file.
+
+use std::path::{Path, PathBuf};
+
+use fcos_core::{ClassList, LocationRule};
+use fcos_data::{AugmentConfig, PreprocessConfig};
+use fcos_loss::LossConfig;
+use fcos_model::{DetectorConfig, FcosConfig};
+use fcos_postprocess::PostprocessConfig;
+use fcos_targets::AssignConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::TrainError;
+use crate::files::io_error;
+use crate::merge::{from_toml, merge, parse_assignment, to_toml};
+use crate::recipe::Recipe;
+
+/// Presets: small TOML files, each a difference to [`TrainConfig::default`].
+const PRESETS: [(&str, &str); 3] = [
+    ("demo", include_str!("../presets/demo.toml")),
+    ("r18-320", include_str!("../presets/r18-320.toml")),
+    ("r50-1x", include_str!("../presets/r50-1x.toml")),
+];
+
+/// All settings of a training run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Where the images and annotations are.
+    pub data: DataPaths,
+    /// The network. Its number of classes is the data set's, whatever stands here.
+    pub model: FcosConfig,
+    /// From a decoded image to the network's input.
+    pub preprocess: PreprocessConfig,
+    /// Random changes to training images.
+    pub augment: AugmentConfig,
+    /// Where on the input a feature-map cell sits.
+    pub location_rule: LocationRule,
+    /// Which location learns from which box.
+    pub assign: AssignConfig,
+    /// The losses.
+    pub loss: LossConfig,
+    /// From the network's output to detections.
+    pub postprocess: PostprocessConfig,
+    /// Optimiser, schedule, length, intervals.
+    pub recipe: Recipe,
+}
+
+/// COCO annotations and the folders of their images.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataPaths {
+    /// COCO instances JSON to train on.
+    pub train_annotations: PathBuf,
+    /// Folder of its images.
+    pub train_images: PathBuf,
+    /// COCO instances JSON to evaluate on; none trains without evaluation.
+    pub val_annotations: Option<PathBuf>,
+    /// Folder of its images.
+    pub val_images: Option<PathBuf>,
+}
+
+impl TrainConfig {
+    /// The names that [`load`](Self::load) takes besides files.
+    pub fn preset_names() -> impl Iterator<Item = &'static str> {
+        PRESETS.iter().map(|(name, _)| *name)
+    }
+
+    /// Settings from a preset's name or a TOML file, then `key=value` overrides, each laid over
+    /// the one before.
+    ///
+    /// ```
+    /// let sets = ["recipe.batch_size=2".to_string(), "recipe.clip_grad_norm=none".to_string()];
+    /// let config = fcos_train::TrainConfig::load("r18-320", &sets)?;
+    /// assert_eq!((config.recipe.batch_size, config.recipe.clip_grad_norm), (2, None));
+    /// # Ok::<(), fcos_train::TrainError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no such preset or file, or a key or value is not one of the settings'.
+    pub fn load(preset_or_file: &str, sets: &[String]) -> Result<Self, TrainError> {
+        let text = Self::source(preset_or_file)?;
+        let mut layers = as_json(&Self::default());
+        merge(&mut layers, parse_toml(&text, preset_or_file)?);
+        for set in sets {
+            let value = parse_assignment(set).ok_or_else(|| TrainError::Config {
+                origin: format!("--set {set}"),
+                reason: "expected key=value".into(),
+            })?;
+            merge(&mut layers, value);
+        }
+        let origin = || [preset_or_file, &sets.join(" ")].join(" ").trim().to_string();
+        let config: Self = serde_json::from_value(layers)
+            .map_err(|e| TrainError::Config { origin: origin(), reason: e.to_string() })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks all parts.
+    ///
+    /// # Errors
+    /// Names the first setting that is out of its range.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        self.recipe.validate()?;
+        self.preprocess.validate()?;
+        self.loss.validate()?;
+        Ok(())
+    }
+
+    /// What a detector trained by these settings needs to predict.
+    pub fn detector(&self, classes: ClassList) -> DetectorConfig {
+        let model = FcosConfig { num_classes: classes.len(), ..self.model.clone() };
+        DetectorConfig {
+            model,
+            preprocess: self.preprocess.clone(),
+            location_rule: self.location_rule,
+            postprocess: self.postprocess.clone(),
+            classes,
+            provenance: format!("trained by fcos-train {}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+
+    /// As a TOML file that [`load`](Self::load) reads back to the same settings. Options that are
+    /// off stand as `"none"`.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(&to_toml(&as_json(self))).unwrap_or_default()
+    }
+
+    fn source(preset_or_file: &str) -> Result<String, TrainError> {
+        if let Some((_, text)) = PRESETS.iter().find(|(name, _)| *name == preset_or_file) {
+            return Ok((*text).to_string());
+        }
+        let path = Path::new(preset_or_file);
+        let looks_like_a_file = path.extension().is_some() || path.components().count() > 1;
+        if !looks_like_a_file && !path.exists() {
+            let known = Self::preset_names().collect::<Vec<_>>().join(", ");
+            return Err(TrainError::UnknownPreset { name: preset_or_file.into(), known });
+        }
+        std::fs::read_to_string(path).map_err(|e| io_error(path, e))
+    }
+}
+
+fn parse_toml(text: &str, origin: &str) -> Result<Value, TrainError> {
+    let table: toml::Table = toml::from_str(text)
+        .map_err(|e| TrainError::Config { origin: origin.into(), reason: e.to_string() })?;
+    Ok(from_toml(toml::Value::Table(table)))
+}
+
+fn as_json(config: &TrainConfig) -> Value {
+    serde_json::to_value(config).unwrap_or(Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_loads_and_survives_a_round_trip() {
+        for name in TrainConfig::preset_names() {
+            let config = TrainConfig::load(name, &[]).expect(name);
+            let dir = tempfile::tempdir().expect("temp dir");
+            let file = dir.path().join("config.toml");
+            std::fs::write(&file, config.to_toml()).expect("writes");
+            let again = TrainConfig::load(&file.to_string_lossy(), &[]).expect(name);
+            assert_eq!(again, config, "{name}");
+        }
+    }
+
+    #[test]
+    fn overrides_reach_every_depth() {
+        let sets = ["model.head.num_convs=2", "recipe.warmup.iterations=7", "recipe.eval_every=none"];
+        let config = TrainConfig::load("r18-320", &sets.map(String::from)).expect("loads");
+        assert_eq!(config.model.head.num_convs, 2);
+        assert_eq!(config.recipe.warmup.iterations, 7);
+        assert_eq!(config.recipe.eval_every, None);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases = [
+            ("no-such-preset", "", "no preset `no-such-preset`"),
+            ("missing/file.toml", "", "file.toml"),
+            ("demo", "recipe.batchsize=3", "batchsize"),
+            ("demo", "recipe.batch_size=many", "batch_size=many"),
+            ("demo", "recipe.batch_size=0", "batch_size"),
+            ("demo", "nonsense", "expected key=value"),
+        ];
+        for (config, set, expected) in cases {
+            let sets: Vec<_> = (!set.is_empty()).then(|| set.to_string()).into_iter().collect();
+            let error = TrainConfig::load(config, &sets).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+use std::path::PathBuf;
+
+use fcos_data::{DataError, PreprocessError, SamplerError};
+use fcos_loss::LossConfigError;
+use fcos_model::ConfigError;
+use fcos_model::weights::WeightsError;
+use fcos_postprocess::PostprocessError;
+use fcos_targets::AssignError;
+
+use crate::curves::CurvesError;
+use crate::evaluate::EvalError;
+
+/// Why a run can't start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A file or folder can't be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A setting is outside its range.
+    #[error("setting `{setting}` must be {range}")]
+    Setting {
+        /// The setting's name.
+        setting: &'static str,
+        /// The values that it takes.
+        range: &'static str,
+    },
+    /// Settings can't be read: broken TOML, an unknown key, a value of the wrong kind.
+    #[error("{origin}: {reason}")]
+    Config {
+        /// The file, preset or `--set` argument.
+        origin: String,
+        /// What is wrong, with the place where known.
+        reason: String,
+    },
+    /// There is no preset of this name.
+    #[error("no preset `{name}`; there are: {known}")]
+    UnknownPreset {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A checkpoint is damaged or belongs to another model.
+    #[error("checkpoint {}: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The run folder already holds a run, and the caller did not ask to resume it.
+    #[error("{} already holds a run; resume it, or choose another folder", path.display())]
+    RunExists {
+        /// The run folder.
+        path: PathBuf,
+    },
+    /// A loss or the gradients stopped being finite. The usual causes are a learning rate that is
+    /// too high for the batch size, a missing warm-up, or broken boxes in the images named.
+    #[error(
+        "{component} is {value} at iteration {iteration}, on images {image_ids:?}: \
+         try a lower learning rate, a longer warm-up or `clip_grad_norm`"
+    )]
+    NonFinite {
+        /// Which loss, or the gradient norm.
+        component: &'static str,
+        /// NaN or an infinity.
+        value: f32,
+        /// The step, counted from 0.
+        iteration: u64,
+        /// Ids of the batch's images.
+        image_ids: Vec<u64>,
+    },
+    /// There is no image with boxes to learn from.
+    #[error("no training image has a usable box")]
+    NothingToLearn,
+    /// The loader's threads ended before the run did.
+    #[error("loading batch {iteration} failed: {reason}")]
+    Loader {
+        /// The step whose batch is missing.
+        iteration: u64,
+        /// What the loader says.
+        reason: String,
+    },
+    /// Something is wrong with the data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Preprocessing settings are out of range.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// Loss settings are out of range.
+    #[error(transparent)]
+    Loss(#[from] LossConfigError),
+    /// No batches can be made of the training images.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    /// Curves can't be drawn.
+    #[error(transparent)]
+    Curves(#[from] CurvesError),
+    /// Boxes and labels don't make targets.
+    #[error("image {image_id}: {source}")]
+    Assign {
+        /// The image.
+        image_id: u64,
+        /// What the assigner says.
+        source: AssignError,
+    },
+    /// The network's settings contradict each other.
+    #[error(transparent)]
+    Model(#[from] ConfigError),
+    /// A weights file can't be written or read.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The head's output can't be made into detections.
+    #[error(transparent)]
+    Postprocess(#[from] PostprocessError),
+    /// The evaluation failed.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A bug in this crate.
+    #[error("internal error: {what}")]
+    Internal {
+        /// The assumption that failed.
+        what: &'static str,
+    },
+}

@@ -1,0 +1,104 @@
+//! Settings in layers: defaults, preset, file, `key=value`; later ones win.
+
+use serde_json::{Map, Value};
+
+/// What is written for an option that is off: TOML has no null.
+const NONE: &str = "none";
+
+/// Lays `over` on `base`: tables are merged, everything else is replaced.
+pub(crate) fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
+/// TOML as JSON values, with the string `none` as null.
+pub(crate) fn from_toml(value: toml::Value) -> Value {
+    match value {
+        toml::Value::String(s) if s == NONE => Value::Null,
+        toml::Value::String(s) => Value::String(s),
+        toml::Value::Integer(i) => Value::from(i),
+        toml::Value::Float(f) => Value::from(f),
+        toml::Value::Boolean(b) => Value::Bool(b),
+        toml::Value::Datetime(d) => Value::String(d.to_string()),
+        toml::Value::Array(a) => Value::Array(a.into_iter().map(from_toml).collect()),
+        toml::Value::Table(t) => {
+            Value::Object(t.into_iter().map(|(k, v)| (k, from_toml(v))).collect())
+        }
+    }
+}
+
+/// The way back: null becomes the string `none`.
+pub(crate) fn to_toml(value: &Value) -> toml::Value {
+    match value {
+        Value::Null => toml::Value::String(NONE.into()),
+        Value::Bool(b) => toml::Value::Boolean(*b),
+        Value::Number(n) => match n.as_i64() {
+            Some(i) => toml::Value::Integer(i),
+            None => toml::Value::Float(n.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(s) => toml::Value::String(s.clone()),
+        Value::Array(a) => toml::Value::Array(a.iter().map(to_toml).collect()),
+        Value::Object(o) => {
+            toml::Value::Table(o.iter().map(|(k, v)| (k.clone(), to_toml(v))).collect())
+        }
+    }
+}
+
+/// Parses one `key=value` with a dotted key: `recipe.batch_size=8`. The value is TOML; what is no
+/// TOML counts as a string, so that `--set model.head.centerness_on=cls` needs no quotes.
+pub(crate) fn parse_assignment(text: &str) -> Option<Value> {
+    let (key, value) = text.split_once('=')?;
+    let value = value.trim();
+    let parsed = toml::from_str::<toml::Table>(&format!("v = {value}")).ok();
+    let value = match parsed.and_then(|mut table| table.remove("v")) {
+        Some(value) => from_toml(value),
+        None => from_toml(toml::Value::String(value.into())),
+    };
+    key.trim().rsplit('.').try_fold(value, |inner, part| {
+        (!part.is_empty()).then(|| Value::Object(Map::from_iter([(part.to_string(), inner)])))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn later_layers_win() {
+        let mut base = json!({"a": {"b": 1, "c": [1, 2]}, "d": 2});
+        merge(&mut base, json!({"a": {"c": [3]}, "d": null, "e": 5}));
+        assert_eq!(base, json!({"a": {"b": 1, "c": [3]}, "d": null, "e": 5}));
+    }
+
+    #[test]
+    fn assignments() {
+        let cases = [
+            ("recipe.batch_size=8", json!({"recipe": {"batch_size": 8}})),
+            ("x = 0.5", json!({"x": 0.5})),
+            ("x=[1, 2]", json!({"x": [1, 2]})),
+            ("x=cls", json!({"x": "cls"})),
+            ("x=\"cls\"", json!({"x": "cls"})),
+            ("x=none", json!({"x": null})),
+            ("x=", json!({"x": ""})),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_assignment(text), Some(expected), "{text}");
+        }
+        for text in ["", "x", "=1", "a..b=1", ".a=1"] {
+            assert_eq!(parse_assignment(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn toml_and_back() {
+        let value = json!({"a": null, "b": [1, 2.5, true], "c": {"d": "e"}});
+        assert_eq!(from_toml(to_toml(&value)), value);
+    }
+}

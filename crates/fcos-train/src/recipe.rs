@@ -1,0 +1,272 @@
+//! What a training run does besides the network: optimiser, schedule, length, intervals.
+
+use burn::optim::lr_scheduler::{LrScheduler, LrSchedulerRecord};
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+
+/// The recipe of a run. Defaults are the FCOS paper's (§4: SGD 0.01, momentum 0.9, weight decay
+/// 1e-4, batches of 16, ÷10 after 2/3 and 8/9 of the run) with a linear warm-up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// Decides initial weights, order of images and augmentation.
+    pub seed: u64,
+    /// Images per step.
+    pub batch_size: usize,
+    /// Passes over the training images; ignored when `iterations` is set.
+    pub epochs: u64,
+    /// Number of steps.
+    pub iterations: Option<u64>,
+    /// Learning rate after the warm-up, for this `batch_size`.
+    pub learning_rate: f64,
+    /// SGD momentum (without dampening, as torch).
+    pub momentum: f64,
+    /// L2 penalty on all parameters that the two below don't name.
+    pub weight_decay: f64,
+    /// L2 penalty on the scale and shift of the normalisation layers (detectron2: 0).
+    pub norm_weight_decay: f64,
+    /// L2 penalty on biases (official FCOS: 0).
+    pub bias_weight_decay: f64,
+    /// Factor on the learning rate of biases (official FCOS: 2).
+    pub bias_lr_factor: f64,
+    /// How the learning rate starts.
+    pub warmup: Warmup,
+    /// Where the rate is multiplied by `gamma`, as shares of the run in `(0, 1)`.
+    pub milestones: Vec<f64>,
+    /// Factor at each milestone.
+    pub gamma: f64,
+    /// Largest L2 norm of all gradients together; `None` does not clip.
+    pub clip_grad_norm: Option<f64>,
+    /// Steps between evaluations; `None` evaluates once, at the end.
+    pub eval_every: Option<u64>,
+    /// Steps between checkpoints; one is also written at the end.
+    pub checkpoint_every: u64,
+    /// Steps between rows in the metrics files.
+    pub log_every: u64,
+    /// Threads that load and augment images.
+    pub loader_threads: usize,
+    /// Finished batches that may wait for the trainer.
+    pub loader_queue: usize,
+}
+
+/// A gentle start of the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Warmup {
+    /// Steps it lasts; 0 for none.
+    pub iterations: u64,
+    /// Share of the learning rate at the first step.
+    pub factor: f64,
+    /// How it goes from `factor` to 1.
+    pub kind: WarmupKind,
+}
+
+/// The shape of the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarmupKind {
+    /// A straight line (torchvision, AdelaiDet).
+    #[default]
+    Linear,
+    /// `factor` throughout, then 1 (official FCOS).
+    Constant,
+}
+
+impl Default for Warmup {
+    fn default() -> Self {
+        Self { iterations: 500, factor: 0.001, kind: WarmupKind::Linear }
+    }
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            batch_size: 16,
+            epochs: 12,
+            iterations: None,
+            learning_rate: 0.01,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            norm_weight_decay: 1e-4,
+            bias_weight_decay: 1e-4,
+            bias_lr_factor: 1.0,
+            warmup: Warmup::default(),
+            milestones: vec![2.0 / 3.0, 8.0 / 9.0],
+            gamma: 0.1,
+            clip_grad_norm: None,
+            eval_every: None,
+            checkpoint_every: 500,
+            log_every: 1,
+            loader_threads: 2,
+            loader_queue: 4,
+        }
+    }
+}
+
+impl Recipe {
+    /// Steps of the whole run over this many training images.
+    pub fn total_iterations(&self, images: usize) -> u64 {
+        let steps_per_epoch = (images / self.batch_size.max(1)).max(1) as u64;
+        self.iterations.unwrap_or(self.epochs * steps_per_epoch)
+    }
+
+    /// Checks what the types allow but no run can mean.
+    ///
+    /// # Errors
+    /// Names the first setting that is out of its range.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let positive = |v: f64| v.is_finite() && v > 0.0;
+        let not_negative = |v: f64| v.is_finite() && v >= 0.0;
+        let checks = [
+            (self.batch_size > 0, "batch_size", "at least 1"),
+            (self.iterations.unwrap_or(self.epochs) > 0, "epochs / iterations", "at least 1"),
+            (positive(self.learning_rate), "learning_rate", "above 0"),
+            ((0.0..1.0).contains(&self.momentum), "momentum", "in [0, 1)"),
+            (not_negative(self.weight_decay), "weight_decay", "at least 0"),
+            (not_negative(self.norm_weight_decay), "norm_weight_decay", "at least 0"),
+            (not_negative(self.bias_weight_decay), "bias_weight_decay", "at least 0"),
+            (positive(self.bias_lr_factor), "bias_lr_factor", "above 0"),
+            (not_negative(self.warmup.factor), "warmup.factor", "at least 0"),
+            (self.milestones.iter().all(|m| (0.0..=1.0).contains(m)), "milestones", "in [0, 1]"),
+            (positive(self.gamma), "gamma", "above 0"),
+            (self.clip_grad_norm.is_none_or(positive), "clip_grad_norm", "above 0, or none"),
+            (self.eval_every != Some(0), "eval_every", "at least 1, or none"),
+            (self.checkpoint_every > 0, "checkpoint_every", "at least 1"),
+            (self.log_every > 0, "log_every", "at least 1"),
+            (self.loader_threads > 0, "loader_threads", "at least 1"),
+            (self.loader_queue > 0, "loader_queue", "at least 1"),
+        ];
+        match checks.into_iter().find(|(ok, ..)| !ok) {
+            Some((_, setting, range)) => Err(TrainError::Setting { setting, range }),
+            None => Ok(()),
+        }
+    }
+
+    /// The schedule for a run of `total` steps.
+    pub fn schedule(&self, total: u64) -> Schedule {
+        let milestones = self.milestones.iter().map(|m| (m * total as f64).round() as u64).collect();
+        Schedule { base: self.learning_rate, warmup: self.warmup, milestones, gamma: self.gamma }
+    }
+}
+
+/// The learning rate as a function of the step: warm-up, then steps down at the milestones.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    base: f64,
+    warmup: Warmup,
+    milestones: Vec<u64>,
+    gamma: f64,
+}
+
+impl Schedule {
+    /// Learning rate of a step, counted from 0.
+    pub fn at(&self, iteration: u64) -> f64 {
+        let passed = self.milestones.iter().filter(|&&m| iteration >= m).count();
+        self.base * self.warmup_factor(iteration) * self.gamma.powi(passed as i32)
+    }
+
+    fn warmup_factor(&self, iteration: u64) -> f64 {
+        let Warmup { iterations, factor, kind } = self.warmup;
+        if iteration >= iterations {
+            return 1.0;
+        }
+        match kind {
+            WarmupKind::Constant => factor,
+            WarmupKind::Linear => factor + (1.0 - factor) * iteration as f64 / iterations as f64,
+        }
+    }
+}
+
+/// A [`Schedule`] as Burn's scheduler: gives the rate of one step after the other, times `factor`.
+#[derive(Debug, Clone)]
+pub(crate) struct ScheduleStepper {
+    pub schedule: Schedule,
+    pub factor: f64,
+    pub iteration: u64,
+}
+
+impl LrScheduler for ScheduleStepper {
+    fn step(&mut self) -> f64 {
+        let rate = self.schedule.at(self.iteration) * self.factor;
+        self.iteration += 1;
+        rate
+    }
+
+    // The step is the trainer's to remember: it builds the stepper at the step to resume from.
+    fn to_record(&self) -> LrSchedulerRecord {
+        LrSchedulerRecord::new()
+    }
+
+    fn load_record(&mut self, _record: LrSchedulerRecord) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(kind: WarmupKind) -> Recipe {
+        Recipe {
+            learning_rate: 0.01,
+            warmup: Warmup { iterations: 4, factor: 0.2, kind },
+            milestones: vec![0.75, 0.92],
+            ..Recipe::default()
+        }
+    }
+
+    #[test]
+    fn linear_warmup_then_two_drops() {
+        let s = recipe(WarmupKind::Linear).schedule(100);
+        let expected = [
+            (0, 0.002), (1, 0.004), (2, 0.006), (3, 0.008), (4, 0.01), (74, 0.01),
+            (75, 0.001), (91, 0.001), (92, 0.0001), (99, 0.0001),
+        ];
+        for (iteration, rate) in expected {
+            assert!((s.at(iteration) - rate).abs() < 1e-12, "step {iteration}: {}", s.at(iteration));
+        }
+    }
+
+    #[test]
+    fn constant_warmup() {
+        let s = recipe(WarmupKind::Constant).schedule(100);
+        assert_eq!((s.at(0), s.at(3), s.at(4)), (0.002, 0.002, 0.01));
+    }
+
+    #[test]
+    fn the_stepper_starts_where_told() {
+        let schedule = recipe(WarmupKind::Linear).schedule(100);
+        let mut stepper = ScheduleStepper { schedule: schedule.clone(), factor: 2.0, iteration: 74 };
+        assert_eq!(stepper.step(), 2.0 * schedule.at(74));
+        assert_eq!(stepper.step(), 2.0 * schedule.at(75));
+    }
+
+    #[test]
+    fn length_of_a_run() {
+        let mut r = Recipe { batch_size: 4, epochs: 24, ..Recipe::default() };
+        assert_eq!(r.total_iterations(205), 24 * 51);
+        assert_eq!(r.total_iterations(3), 24);
+        r.iterations = Some(7);
+        assert_eq!(r.total_iterations(205), 7);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        type Break = fn(&mut Recipe);
+        let broken: [(Break, &str); 6] = [
+            (|r| r.batch_size = 0, "batch_size"),
+            (|r| r.learning_rate = f64::NAN, "learning_rate"),
+            (|r| r.momentum = 1.0, "momentum"),
+            (|r| r.milestones = vec![1.5], "milestones"),
+            (|r| r.clip_grad_norm = Some(0.0), "clip_grad_norm"),
+            (|r| r.checkpoint_every = 0, "checkpoint_every"),
+        ];
+        assert!(Recipe::default().validate().is_ok());
+        for (break_it, name) in broken {
+            let mut recipe = Recipe::default();
+            break_it(&mut recipe);
+            let error = recipe.validate().expect_err(name).to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}

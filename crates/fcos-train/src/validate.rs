@@ -1,0 +1,108 @@
+//! Predicting a val set and scoring it.
+
+use std::path::{Path, PathBuf};
+
+use fcos_core::ClassList;
+use fcos_data::{Dataset, HealthReport};
+use fcos_model::Pipeline;
+
+use crate::TrainError;
+use crate::config::TrainConfig;
+use crate::evaluate::{CocoEvaluator, CocoMetrics, ResultRow};
+
+/// A val set, ready to be predicted and scored.
+pub struct Validation {
+    dataset: Dataset,
+    health: HealthReport,
+    annotations: PathBuf,
+    evaluator: CocoEvaluator,
+}
+
+impl Validation {
+    /// The val set that the settings name, if they name one; its classes must be `classes`.
+    pub(crate) fn load(
+        config: &TrainConfig,
+        classes: &ClassList,
+    ) -> Result<Option<Self>, TrainError> {
+        let data = &config.data;
+        let Some(annotations) = &data.val_annotations else { return Ok(None) };
+        let images = data.val_images.clone().unwrap_or_else(|| data.train_images.clone());
+        Self::open(annotations, &images, classes).map(Some)
+    }
+
+    /// Reads annotations whose classes must be those of the model.
+    ///
+    /// # Errors
+    /// If the files can't be read or the classes differ.
+    pub fn open(
+        annotations: &Path,
+        images: &Path,
+        classes: &ClassList,
+    ) -> Result<Self, TrainError> {
+        let (dataset, health) = Dataset::from_coco(annotations, images)?;
+        let dataset = dataset.with_classes(classes)?;
+        let evaluator = CocoEvaluator::from_file(annotations)?;
+        Ok(Self { dataset, health, annotations: annotations.to_path_buf(), evaluator })
+    }
+
+    /// The images and their boxes.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.dataset.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.dataset.is_empty()
+    }
+
+    /// What was odd in the annotations.
+    pub fn health(&self) -> &HealthReport {
+        &self.health
+    }
+
+    pub(crate) fn annotations(&self) -> &Path {
+        &self.annotations
+    }
+
+    /// Predicts every image and computes the metrics; `progress` hears how many are done.
+    ///
+    /// # Errors
+    /// If an image can't be read or a prediction fails.
+    pub fn evaluate(
+        &self,
+        pipeline: &Pipeline,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<CocoMetrics, TrainError> {
+        Ok(self.evaluator.evaluate(&self.predict(pipeline, progress)?)?)
+    }
+
+    /// COCO result rows of all images; `progress` hears how many are done.
+    ///
+    /// # Errors
+    /// If an image can't be read or a prediction fails.
+    pub fn predict(
+        &self,
+        pipeline: &Pipeline,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<ResultRow>, TrainError> {
+        let mut rows = Vec::new();
+        for index in 0..self.len() {
+            let image_id = self.dataset.sample(index).id;
+            let image = self.dataset.load(index)?;
+            let found = pipeline.predict(&[&image])?.detections.remove(0);
+            rows.extend(found.iter().map(|d| ResultRow {
+                image_id,
+                category_id: self.dataset.category_ids[d.label as usize],
+                bbox: d.bbox.to_xywh().map(f64::from),
+                score: f64::from(d.score),
+            }));
+            progress(index + 1);
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,145 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use fcos_core::ClassList;
+use fcos_data::{DataError, decode};
+use fcos_model::weights::WeightsError;
+use fcos_model::{DetectorConfig, Fcos, Pipeline, Timings};
+use fcos_postprocess::PostprocessError;
+use image::{DynamicImage, RgbImage};
+
+use crate::Detections;
+
+/// Finds objects in images: weights, settings and class names of one file, on one device.
+///
+/// # Examples
+/// Train a file with `cargo run --release --example train_coco`, then:
+/// ```no_run
+/// use fcos::{Detector, DeviceSpec};
+///
+/// let device = "auto".parse::<DeviceSpec>()?.device()?;
+/// let detector = Detector::load("runs/demo/best.safetensors", &device)?;
+/// let detections = detector.predict(&image::open("street.jpg")?)?;
+/// for d in &detections {
+///     println!("{} {:.2} {:?}", d.name, d.score, d.bbox);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Detector {
+    /// As built or loaded: what [`save`](Self::save) writes.
+    model: Fcos,
+    pipeline: Pipeline,
+    names: Vec<Arc<str>>,
+}
+
+/// Why a detector can't be loaded, saved or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DetectorError {
+    /// The weights file can't be read or written, or is not one of a detector.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The image can't be read.
+    #[error(transparent)]
+    Image(#[from] DataError),
+    /// The postprocessing settings are out of range.
+    #[error(transparent)]
+    Postprocess(#[from] PostprocessError),
+}
+
+impl Detector {
+    /// A detector from a model and its settings.
+    pub fn new(model: Fcos, config: DetectorConfig) -> Self {
+        let names = config.classes.iter().map(Arc::from).collect();
+        let pipeline = Pipeline::new(model.clone(), config);
+        Self { model, pipeline, names }
+    }
+
+    /// Loads a weights file of this library: it holds the settings and class names too.
+    ///
+    /// # Errors
+    /// If the file can't be read, is damaged, or does not fit the model that it describes. Nothing
+    /// is ever loaded in part.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, DetectorError> {
+        let (model, config) = DetectorConfig::load(path.as_ref(), device)?;
+        Ok(Self::new(model, config))
+    }
+
+    /// Writes weights, settings and class names into one safetensors file.
+    ///
+    /// # Errors
+    /// If the file can't be written; one that was there before stays as it was then.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), DetectorError> {
+        Ok(self.config().save(path.as_ref(), &self.model)?)
+    }
+
+    /// The settings: model, preprocessing, postprocessing, classes.
+    pub fn config(&self) -> &DetectorConfig {
+        self.pipeline.config()
+    }
+
+    /// The settings, to change thresholds and sizes between predictions.
+    pub fn config_mut(&mut self) -> &mut DetectorConfig {
+        self.pipeline.config_mut()
+    }
+
+    /// The class names by label.
+    pub fn classes(&self) -> &ClassList {
+        &self.config().classes
+    }
+
+    /// Model, preprocessing and postprocessing by themselves.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Finds the objects in one image; boxes are in its pixels, best score first.
+    ///
+    /// An EXIF orientation is the caller's to apply, as with every [`DynamicImage`];
+    /// [`predict_file`](Self::predict_file) does.
+    ///
+    /// # Errors
+    /// If the postprocessing settings are out of range.
+    pub fn predict(&self, image: &DynamicImage) -> Result<Detections, DetectorError> {
+        Ok(self.predict_rgb(&[&image.to_rgb8()])?.0.remove(0))
+    }
+
+    /// Finds the objects in several images at once: they go through the network as one batch,
+    /// padded to the largest.
+    ///
+    /// # Errors
+    /// If the postprocessing settings are out of range.
+    pub fn predict_batch(&self, images: &[DynamicImage]) -> Result<Vec<Detections>, DetectorError> {
+        let rgb: Vec<RgbImage> = images.iter().map(DynamicImage::to_rgb8).collect();
+        Ok(self.predict_rgb(&rgb.iter().collect::<Vec<_>>())?.0)
+    }
+
+    /// Decodes a JPEG or PNG file, upright by its EXIF orientation, and finds the objects in it.
+    /// Returns the image too, and the time that each stage took.
+    ///
+    /// # Errors
+    /// If the file can't be decoded or the postprocessing settings are out of range.
+    pub fn predict_file(
+        &self,
+        path: impl AsRef<Path>,
+    ) -> Result<(RgbImage, Detections, Timings), DetectorError> {
+        let image = decode(path.as_ref())?;
+        let (mut detections, timings) = self.predict_rgb(&[&image])?;
+        Ok((image, detections.remove(0), timings))
+    }
+
+    /// Finds the objects in a batch of RGB images; also tells the time that each stage took.
+    ///
+    /// # Errors
+    /// If the postprocessing settings are out of range.
+    pub fn predict_rgb(
+        &self,
+        images: &[&RgbImage],
+    ) -> Result<(Vec<Detections>, Timings), DetectorError> {
+        let batch = self.pipeline.predict(images)?;
+        let named = batch.detections.iter().map(|found| Detections::new(found, &self.names));
+        Ok((named.collect(), batch.timings))
+    }
+}
