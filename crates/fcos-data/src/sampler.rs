@@ -182,7 +182,7 @@ impl BatchSampler {
                 }
             }
         }
-        carried.iter_mut().for_each(|images| { let _ = images; });
+        carried.iter_mut().for_each(|images| images.reverse());
         carried
     }
 

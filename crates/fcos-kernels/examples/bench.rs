@@ -1,6 +1,6 @@
 //! Speed of the kernels next to Flex's own operations.
 //!
-//! `cargo run -p fcos-kernels --release --example bench [filter]` prints the best time of several
+//! `cargo run -p fcos-kernels --example bench [filter]` prints the best time of several
 //! runs and, for convolutions, the rate in GFLOP/s of the direct algorithm (two operations per
 //! product, so that algorithms that save products can exceed the processor's peak).
 

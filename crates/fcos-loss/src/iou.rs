@@ -158,7 +158,7 @@ impl Pair {
         let angle = |ltrb: &Tensor<3>| Extent::of(ltrb.clone()).aspect_angle();
         let v = square(angle(&self.target) - angle(&self.predicted)) * (4.0 / (PI * PI));
         let trade_off: Tensor<3> = v.clone() / (1.0 - iou + v.clone() + EPSILON);
-        trade_off.detach() * v
+        trade_off.without_autodiff() * v
     }
 }
 

@@ -74,7 +74,12 @@ impl FcosLoss {
         targets: LossTargets,
         normalizer: &Normalizer,
     ) -> LossOutput {
-        let LossConfig { alpha, gamma, weights, .. } = self.config;
+        let LossConfig {
+            alpha,
+            gamma,
+            weights,
+            ..
+        } = self.config;
         let background = targets.labels.clone().lower_elem(0);
         let cls = sigmoid_focal_loss(input.cls_logits, targets.labels, alpha, gamma);
         let box_targets = (targets.ltrb, targets.centerness.clone());
@@ -96,7 +101,10 @@ impl FcosLoss {
         (target, centerness): (Tensor<3>, Tensor<2>),
         background: Tensor<2, Bool>,
     ) -> Tensor<1> {
-        let no_box = background.clone().unsqueeze_dim::<3>(2).expand(predicted.dims());
+        let no_box = background
+            .clone()
+            .unsqueeze_dim::<3>(2)
+            .expand(predicted.dims());
         let loss = iou_loss(
             predicted.mask_fill(no_box.clone(), 1.0),
             target.mask_fill(no_box, 1.0),

@@ -24,7 +24,10 @@ impl BatchCounts {
     /// Counts of one image, or of any other stretch of locations: `labels` (negative is background)
     /// and `centerness` (looked at where positive) run over the same locations.
     pub fn from_targets(labels: &[i32], centerness: &[f32]) -> Self {
-        let positive = labels.iter().zip(centerness).filter(|(label, _)| **label >= 0);
+        let positive = labels
+            .iter()
+            .zip(centerness)
+            .filter(|(label, _)| **label >= 0);
         let (count, sum) = positive.fold((0usize, 0.0f64), |(count, sum), (_, &value)| {
             (count + 1, sum + f64::from(value))
         });
@@ -130,7 +133,10 @@ impl NormalizerState {
     /// The divisors of a step with these counts. Call once per step: a moving average moves.
     pub fn step(&mut self, counts: BatchCounts) -> Normalizer {
         let mut normalizer = Normalizer::new(counts);
-        if let NormalizerRule::MovingPositives { momentum, scope, .. } = self.rule {
+        if let NormalizerRule::MovingPositives {
+            momentum, scope, ..
+        } = self.rule
+        {
             self.average = momentum * self.average + (1.0 - momentum) * counts.positives.max(1.0);
             normalizer.classification = self.average;
             if scope == MovingScope::All {
@@ -157,17 +163,26 @@ mod tests {
     fn counts_positives_only_and_adds_up() {
         let image = BatchCounts::from_targets(&[3, -1, 0], &[0.5, 9.0, 0.25]);
         assert_eq!(image, counts(2.0, 0.75));
-        assert_eq!([image; 4].into_iter().sum::<BatchCounts>(), counts(8.0, 3.0));
+        assert_eq!(
+            [image; 4].into_iter().sum::<BatchCounts>(),
+            counts(8.0, 3.0)
+        );
         assert_eq!(BatchCounts::from_targets(&[], &[]), BatchCounts::default());
     }
 
     #[test]
     fn divisors_have_floors() {
         let empty = Normalizer::new(BatchCounts::default());
-        assert_eq!((empty.num_positives, empty.classification, empty.regression), (0.0, 1.0, 1.0));
+        assert_eq!(
+            (empty.num_positives, empty.classification, empty.regression),
+            (0.0, 1.0, 1.0)
+        );
         assert_eq!(empty.centerness_sum, 1e-6);
         let full = Normalizer::new(counts(7.0, 0.5));
-        assert_eq!((full.classification, full.regression, full.centerness_sum), (7.0, 7.0, 0.5));
+        assert_eq!(
+            (full.classification, full.regression, full.centerness_sum),
+            (7.0, 7.0, 0.5)
+        );
     }
 
     fn moving(scope: MovingScope) -> NormalizerState {
@@ -190,7 +205,10 @@ mod tests {
         assert_eq!((second.regression, second.num_positives), (1.0, 0.0));
 
         let all = moving(MovingScope::All).step(counts(200.0, 60.0));
-        assert_eq!((all.classification, all.regression), (first.classification, first.classification));
+        assert_eq!(
+            (all.classification, all.regression),
+            (first.classification, first.classification)
+        );
         assert_eq!(all.centerness_sum, 60.0);
     }
 

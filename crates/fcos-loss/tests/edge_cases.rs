@@ -65,7 +65,10 @@ impl Batch {
 
     /// Replaces all that stands at background locations and must not matter.
     fn with_background(mut self, garbage: f64) -> Self {
-        for n in (0..self.labels.len()).filter(|&n| self.labels[n] < 0).collect::<Vec<_>>() {
+        for n in (0..self.labels.len())
+            .filter(|&n| self.labels[n] < 0)
+            .collect::<Vec<_>>()
+        {
             self.ltrb[4 * n..4 * n + 4].fill(garbage);
             self.ltrb_targets[4 * n..4 * n + 4].fill(garbage);
             self.centerness[n] = garbage;
@@ -95,7 +98,9 @@ impl Batch {
             ltrb: tensor(&self.ltrb_targets, [1, n, 4], F32.dtype),
             centerness: tensor(&self.centerness_targets, [1, n], F32.dtype),
         };
-        let loss = config.init().forward(input, targets, &Normalizer::new(counts));
+        let loss = config
+            .init()
+            .forward(input, targets, &Normalizer::new(counts));
         let gradients = loss.total().backward();
         Outcome {
             losses: [loss.cls, loss.bbox, loss.centerness].map(|part| to_vec(part)[0]),
@@ -155,7 +160,11 @@ fn background_never_matters() {
         assert!(expected.numbers().all(f64::is_finite));
         for garbage in [0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1e30] {
             let batch = clean.clone().with_background(garbage);
-            assert_eq!(batch.run(config, batch.counts()), expected, "{garbage} {config:?}");
+            assert_eq!(
+                batch.run(config, batch.counts()),
+                expected,
+                "{garbage} {config:?}"
+            );
         }
         for n in [1, 3, 4] {
             assert_eq!(expected.ltrb[4 * n..4 * n + 4], [0.0; 4]);
@@ -175,7 +184,10 @@ fn parts_add_up() {
             .collect();
         for k in 0..3 {
             let sum: f64 = parts.iter().map(|part| part.losses[k]).sum();
-            assert!((sum - whole.losses[k]).abs() <= 1e-6 * whole.losses[k], "{config:?}");
+            assert!(
+                (sum - whole.losses[k]).abs() <= 1e-6 * whole.losses[k],
+                "{config:?}"
+            );
         }
         let ltrb: Vec<f64> = parts.iter().flat_map(|part| part.ltrb.clone()).collect();
         common::assert_close(&ltrb, &whole.ltrb, 1e-6, "gradient of distances");
@@ -186,7 +198,9 @@ fn parts_add_up() {
 fn huge_logits_stay_finite() {
     for size in [100.0, 1000.0] {
         let mut batch = Batch::random(&[0, -1, 2]);
-        batch.cls = (0..12).map(|i| if i % 2 == 0 { size } else { -size }).collect();
+        batch.cls = (0..12)
+            .map(|i| if i % 2 == 0 { size } else { -size })
+            .collect();
         batch.centerness = vec![size, -size, -size];
         let outcome = batch.run(LossConfig::default(), batch.counts());
         assert!(outcome.numbers().all(f64::is_finite));
@@ -214,7 +228,10 @@ fn degenerate_boxes_stay_finite() {
         let (value, gradient) = common::value_and_gradient(loss, &input);
         let finite = value.iter().chain(&gradient).all(|v| v.is_finite());
         assert!(finite, "{kind:?} {smoothing:?}: {value:?} {gradient:?}");
-        assert!(value.iter().all(|v| *v > 0.0), "{kind:?} {smoothing:?}: {value:?}");
+        assert!(
+            value.iter().all(|v| *v > 0.0),
+            "{kind:?} {smoothing:?}: {value:?}"
+        );
     }
 }
 
@@ -251,7 +268,11 @@ fn one_location_by_hand() {
     };
     let config = LossConfig {
         box_loss: IouLoss::LinearIou,
-        weights: LossWeights { cls: 2.0, bbox: 3.0, centerness: 5.0 },
+        weights: LossWeights {
+            cls: 2.0,
+            bbox: 3.0,
+            centerness: 5.0,
+        },
         ..LossConfig::default()
     };
     let outcome = batch.run(config, batch.counts());
@@ -260,7 +281,10 @@ fn one_location_by_hand() {
     let expected = [2.0 * 2.5 * 0.25 * ln2, 3.0 * 0.5, 5.0 * ln2];
     common::assert_close(&outcome.losses, &expected, 1e-6, "losses");
 
-    let counts = BatchCounts { positives: 4.0, centerness_sum: 2.0 };
+    let counts = BatchCounts {
+        positives: 4.0,
+        centerness_sum: 2.0,
+    };
     let shared = batch.run(config, counts);
     common::assert_close(&shared.losses, &expected.map(|v| v / 4.0), 1e-6, "quarter");
 }
@@ -287,12 +311,21 @@ fn device_kinds_agree() {
             centerness: on(&batch.centerness_targets, [1, 3, 1], &plain).squeeze_dim(2),
         };
         let normalizer = Normalizer::new(batch.counts());
-        (LossConfig::default().init().forward(input, targets, &normalizer).total(), ltrb)
+        (
+            LossConfig::default()
+                .init()
+                .forward(input, targets, &normalizer)
+                .total(),
+            ltrb,
+        )
     };
     let expected = batch.run(LossConfig::default(), batch.counts());
     let sum: f64 = expected.losses.iter().sum();
     assert!((to_vec(total(&plain).0)[0] - sum).abs() < 1e-6);
-    for device in [plain.clone().autodiff(), plain.clone().autodiff().gradient_checkpointing()] {
+    for device in [
+        plain.clone().autodiff(),
+        plain.clone().autodiff().gradient_checkpointing(),
+    ] {
         let (loss, ltrb) = total(&device);
         let (value, gradient) = common::value_and_gradient(loss, &ltrb);
         assert!((value[0] - sum).abs() < 1e-6);

@@ -15,9 +15,17 @@ use serde_json::Value;
 fn compare(got: (Vec<f64>, Vec<f64>), case: &Value, precision: Precision, what: &str) {
     for key in [precision.key, "f64"] {
         let what = format!("{what}, {} against torch's {key}", precision.key);
-        let (value, gradient) = (numbers(&case[key]["value"]), numbers(&case[key]["gradients"][0]));
+        let (value, gradient) = (
+            numbers(&case[key]["value"]),
+            numbers(&case[key]["gradients"][0]),
+        );
         assert_close(&got.0, &value, precision.value, &what);
-        assert_close(&got.1, &gradient, precision.gradient, &format!("gradient of {what}"));
+        assert_close(
+            &got.1,
+            &gradient,
+            precision.gradient,
+            &format!("gradient of {what}"),
+        );
     }
 }
 
@@ -47,11 +55,21 @@ fn assert_rounds_to_nothing(
 ) {
     let rounding = if precision.key == "f64" { 1e-14 } else { 2e-7 };
     let expected = &case["f64"];
-    let (value, gradient) = (numbers(&expected["value"]), numbers(&expected["gradients"][0]));
-    let all = got.0.iter().chain(&got.1).zip(value.iter().chain(&gradient));
+    let (value, gradient) = (
+        numbers(&expected["value"]),
+        numbers(&expected["gradients"][0]),
+    );
+    let all = got
+        .0
+        .iter()
+        .chain(&got.1)
+        .zip(value.iter().chain(&gradient));
     for (actual, expected) in all {
         assert!(expected.abs() < 1e-9, "{what}: not a perfect box");
-        assert!((actual - expected).abs() < rounding, "{what}: {actual}, {expected}");
+        assert!(
+            (actual - expected).abs() < rounding,
+            "{what}: {actual}, {expected}"
+        );
     }
 }
 
@@ -93,7 +111,12 @@ fn centerness() {
         let targets = tensor(&numbers(&case["targets"]), shape, precision.dtype);
         let background = labels(&label, shape).lower_elem(0);
         let loss = centerness_loss(logits.clone(), targets, background);
-        compare(value_and_gradient(loss, &logits), &case, precision, "centre-ness");
+        compare(
+            value_and_gradient(loss, &logits),
+            &case,
+            precision,
+            "centre-ness",
+        );
     }
 }
 
@@ -119,16 +142,27 @@ fn scene(golden: &Value, precision: Precision, pixels: bool) -> Scene {
     let centerness_targets = read("centerness_targets");
     let counts = BatchCounts::from_targets(
         &label.iter().map(|&l| l as i32).collect::<Vec<_>>(),
-        &centerness_targets.iter().map(|&t| t as f32).collect::<Vec<_>>(),
+        &centerness_targets
+            .iter()
+            .map(|&t| t as f32)
+            .collect::<Vec<_>>(),
     );
     let targets = LossTargets {
         labels: labels(&label, [b, n]),
-        ltrb: if pixels { ltrb_targets } else { ltrb_targets / strides.clone() },
+        ltrb: if pixels {
+            ltrb_targets
+        } else {
+            ltrb_targets / strides.clone()
+        },
         centerness: tensor(&centerness_targets, [b, n], precision.dtype),
     };
     let input = LossInput {
         cls_logits: cls.clone(),
-        ltrb: if pixels { ltrb.clone() * strides } else { ltrb.clone() },
+        ltrb: if pixels {
+            ltrb.clone() * strides
+        } else {
+            ltrb.clone()
+        },
         centerness: centerness.clone(),
     };
     Scene {
@@ -144,7 +178,9 @@ fn whole_loss(config: LossConfig, key: &str, pixels: bool) {
     for precision in [F64, F32] {
         let scene = scene(&golden, precision, pixels);
         let normalizer = Normalizer::new(scene.counts);
-        let loss = config.init().forward(scene.input, scene.targets, &normalizer);
+        let loss = config
+            .init()
+            .forward(scene.input, scene.targets, &normalizer);
         assert!(loss.num_positives > 20.0);
         let gradients = loss.total().backward();
         let (cls, ltrb, centerness) = &scene.leaves;
@@ -161,7 +197,12 @@ fn whole_loss(config: LossConfig, key: &str, pixels: bool) {
         for (i, gradient) in got.iter().enumerate() {
             let what = format!("{key}, gradient {i}");
             let tolerance = precision.gradient.max(1e-7);
-            assert_close(gradient, &numbers(&expected["gradients"][i]), tolerance, &what);
+            assert_close(
+                gradient,
+                &numbers(&expected["gradients"][i]),
+                tolerance,
+                &what,
+            );
         }
     }
 }

@@ -40,14 +40,20 @@ fn slope(f: impl Fn(f64) -> f64, x: f64) -> Slope {
 /// Relative to `expected`, down to what `f32` can hold.
 fn assert_near(actual: f64, expected: f64, tolerance: f64, what: &str) {
     let allowed = tolerance * expected.abs() + f64::from(f32::MIN_POSITIVE);
-    assert!((actual - expected).abs() <= allowed, "{what}: {actual}, expected {expected}");
+    assert!(
+        (actual - expected).abs() <= allowed,
+        "{what}: {actual}, expected {expected}"
+    );
 }
 
 /// Relative to `expected` or to `scale`, the size of the terms it is a difference of.
 fn assert_slope(actual: f64, expected: Slope, scale: f64, tolerance: f64, what: &str) {
     let Slope { value, noise } = expected;
     let allowed = tolerance * (value.abs() + scale) + noise + f64::from(f32::MIN_POSITIVE);
-    assert!((actual - value).abs() <= allowed, "slope of {what}: {actual}, expected {value}");
+    assert!(
+        (actual - value).abs() <= allowed,
+        "slope of {what}: {actual}, expected {value}"
+    );
 }
 
 fn softplus(x: f64) -> f64 {
@@ -55,7 +61,11 @@ fn softplus(x: f64) -> f64 {
 }
 
 fn focal(logit: f64, is_target: bool, alpha: f64, gamma: f64) -> f64 {
-    let (wrong, weight) = if is_target { (-logit, alpha) } else { (logit, 1.0 - alpha) };
+    let (wrong, weight) = if is_target {
+        (-logit, alpha)
+    } else {
+        (logit, 1.0 - alpha)
+    };
     weight * (-gamma * softplus(-wrong)).exp() * softplus(wrong)
 }
 
@@ -70,15 +80,26 @@ fn check_focal_element(logit: f64, label: i64, gamma: f64, precision: Precision)
     let loss = sigmoid_focal_loss(input.clone(), labels(&[label], [1, 1]), alpha, gamma);
     let (value, gradient) = value_and_gradient(loss, &input);
     let reference = |x| focal(x, label == 0, alpha, gamma);
-    let what = format!("focal γ {gamma} at {logit}, label {label}, {}", precision.key);
+    let what = format!(
+        "focal γ {gamma} at {logit}, label {label}, {}",
+        precision.key
+    );
     assert_near(value[0], reference(logit), precision.value, &what);
-    assert_slope(gradient[0], slope(reference, logit), 0.0, precision.gradient, &what);
+    assert_slope(
+        gradient[0],
+        slope(reference, logit),
+        0.0,
+        precision.gradient,
+        &what,
+    );
 }
 
 #[test]
 fn focal_at_the_extremes_and_between() {
     let mut random = Random(1);
-    let logits = EXTREME_LOGITS.into_iter().chain(random.list(40, -12.0, 12.0));
+    let logits = EXTREME_LOGITS
+        .into_iter()
+        .chain(random.list(40, -12.0, 12.0));
     for logit in logits.collect::<Vec<_>>() {
         for gamma in [2.0, 0.0, 0.5, 1.0, 3.5] {
             for label in [0, -1] {
@@ -94,18 +115,28 @@ fn focal_sums_over_classes_and_locations() {
     let (n, c) = (50, 7);
     let mut random = Random(2);
     let logits = random.list(n * c, -6.0, 6.0);
-    let label: Vec<i64> = (0..n).map(|_| random.below(c as u64 + 3) as i64 - 3).collect();
+    let label: Vec<i64> = (0..n)
+        .map(|_| random.below(c as u64 + 3) as i64 - 3)
+        .collect();
     let label: Vec<i64> = label.into_iter().map(|l| l.max(-1)).collect();
     let is_target = |i: usize| label[i / c] == (i % c) as i64;
     for precision in [F64, F32] {
         let input = leaf(&logits, [2, n / 2, c], precision.dtype);
         let loss = sigmoid_focal_loss(input.clone(), labels(&label, [2, n / 2]), 0.3, 2.0);
         let (value, gradient) = value_and_gradient(loss, &input);
-        let sum = (0..n * c).map(|i| focal(logits[i], is_target(i), 0.3, 2.0)).sum();
+        let sum = (0..n * c)
+            .map(|i| focal(logits[i], is_target(i), 0.3, 2.0))
+            .sum();
         assert_near(value[0], sum, precision.value, "sum");
         for (i, &logit) in logits.iter().enumerate() {
             let expected = slope(|x| focal(x, is_target(i), 0.3, 2.0), logit);
-            assert_slope(gradient[i], expected, 0.0, precision.gradient, &format!("logit {i}"));
+            assert_slope(
+                gradient[i],
+                expected,
+                0.0,
+                precision.gradient,
+                &format!("logit {i}"),
+            );
         }
     }
 }
@@ -114,7 +145,11 @@ fn focal_sums_over_classes_and_locations() {
 fn centerness_at_the_extremes_and_between() {
     let mut random = Random(3);
     let bce = |x: f64, t: f64| t * softplus(-x) + (1.0 - t) * softplus(x);
-    for logit in EXTREME_LOGITS.into_iter().chain(random.list(40, -8.0, 8.0)).collect::<Vec<_>>() {
+    for logit in EXTREME_LOGITS
+        .into_iter()
+        .chain(random.list(40, -8.0, 8.0))
+        .collect::<Vec<_>>()
+    {
         for target in [0.0, 0.0625, 0.5, 0.875, 1.0] {
             for precision in [F64, F32] {
                 let input = leaf(&[logit], [1, 1], precision.dtype);
@@ -142,9 +177,15 @@ struct Reference {
 impl Reference {
     fn loss(&self, predicted: [f64; 4], trade_off: Option<f64>) -> f64 {
         let (a, b) = (corners(predicted), corners(self.target));
-        let overlap = length(a[0].max(b[0]), a[2].min(b[2])) * length(a[1].max(b[1]), a[3].min(b[3]));
+        let overlap =
+            length(a[0].max(b[0]), a[2].min(b[2])) * length(a[1].max(b[1]), a[3].min(b[3]));
         let union = area(a) + area(b) - overlap;
-        let hull = [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])];
+        let hull = [
+            a[0].min(b[0]),
+            a[1].min(b[1]),
+            a[2].max(b[2]),
+            a[3].max(b[3]),
+        ];
         let iou = self.iou(overlap, union);
         match self.kind {
             IouLoss::Iou if self.smoothing == IouSmoothing::PlusOne => -iou.ln(),
@@ -179,7 +220,8 @@ impl Reference {
     /// Slope along one distance; CIoU's trade-off stays what it is at `predicted`.
     fn slope(&self, predicted: [f64; 4], side: usize) -> Slope {
         let (a, b) = (corners(predicted), corners(self.target));
-        let overlap = length(a[0].max(b[0]), a[2].min(b[2])) * length(a[1].max(b[1]), a[3].min(b[3]));
+        let overlap =
+            length(a[0].max(b[0]), a[2].min(b[2])) * length(a[1].max(b[1]), a[3].min(b[3]));
         let (v, iou) = (aspect(a, b), self.iou(overlap, area(a) + area(b) - overlap));
         let trade_off = Some(v / (1.0 - iou + v + 1e-7));
         let moved = |x| {
@@ -244,9 +286,18 @@ fn iou_family_on_random_boxes() {
             let loss = iou_loss(input.clone(), targets, kind, smoothing);
             let (value, gradient) = value_and_gradient(loss, &input);
             for (i, &(predicted, target)) in boxes.iter().enumerate() {
-                let reference = Reference { kind, smoothing, target };
+                let reference = Reference {
+                    kind,
+                    smoothing,
+                    target,
+                };
                 let what = format!("{kind:?} {smoothing:?} of box {i}, {}", precision.key);
-                assert_near(value[i], reference.loss(predicted, None), precision.value, &what);
+                assert_near(
+                    value[i],
+                    reference.loss(predicted, None),
+                    precision.value,
+                    &what,
+                );
                 let slopes: [Slope; 4] = std::array::from_fn(|k| reference.slope(predicted, k));
                 let largest = slopes.iter().fold(0.0f64, |m, s| m.max(s.value.abs()));
                 for (side, expected) in slopes.into_iter().enumerate() {
@@ -276,7 +327,10 @@ fn iou_family_agrees_with_the_host() {
         let loss = iou_loss(input, targets, kind, IouSmoothing::Epsilon);
         for (value, (p, t)) in common::to_vec(loss).into_iter().zip(&boxes) {
             let expected = 1.0 - f64::from(formula(host(*p), host(*t)));
-            assert!((value - expected).abs() < 1e-4, "{kind:?}: {value}, {expected}");
+            assert!(
+                (value - expected).abs() < 1e-4,
+                "{kind:?}: {value}, {expected}"
+            );
         }
     }
 }

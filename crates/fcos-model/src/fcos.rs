@@ -110,6 +110,11 @@ impl Fcos {
         folded
     }
 
+    /// The device that its parameters live on.
+    pub fn device(&self) -> Device {
+        self.head.device()
+    }
+
     /// Whether this went through [`fold_batch_norm`](Self::fold_batch_norm).
     pub fn is_folded(&self) -> bool {
         self.backbone.is_folded()

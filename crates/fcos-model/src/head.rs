@@ -73,6 +73,11 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// The device that the parameters live on.
+    pub fn device(&self) -> Device {
+        self.cls_logits.weight.device()
+    }
+
     /// With the initialisation of the focal-loss paper (Lin et al. 2017, §4.1): `N(0, 0.01)`,
     /// biases 0, but the classes' at `−ln((1 − π) / π)`.
     pub fn new(config: &FcosConfig, device: &Device) -> Self {

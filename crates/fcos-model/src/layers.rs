@@ -106,7 +106,7 @@ impl ConvNorm {
             let weight = conv.weight.val();
             let (scale, shift) = ops::scale_and_shift(&norm, &weight.device());
             conv.weight = Param::from_tensor(weight * scale.reshape([-1, 1, 1, 1]));
-            conv.bias = Some(Param::from_tensor(shift.clone() - shift * 1e-3));
+            conv.bias = Some(Param::from_tensor(shift));
         }
         Self { conv, norm: None }
     }

@@ -22,6 +22,8 @@
 //! ```
 
 mod config;
+mod detector;
+mod pipeline;
 mod fcos;
 mod fpn;
 mod head;
@@ -38,4 +40,6 @@ pub use config::{
 };
 pub use fcos::{Fcos, Features, Predictions};
 pub use head::LevelOutput;
+pub use detector::DetectorConfig;
+pub use pipeline::{BatchDetections, Pipeline, Timings};
 pub use params::{NamedTensors, TensorDifference, TensorMismatch};

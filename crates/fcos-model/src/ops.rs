@@ -1,15 +1,13 @@
 //! Every numerical operation of the network, in one place: how a layer is computed is decided
-//! here and nowhere else.
+//! here and nowhere else. The heavy ones are `fcos-kernels`'.
 //!
 //! Legend: B images, C channels, H and W rows and columns of a feature map.
 
 use burn::module::RunningState;
 use burn::nn::conv::Conv2d;
-use burn::nn::{BatchNorm, GroupNorm};
-use burn::tensor::activation;
-use burn::tensor::module::{batch_norm_train, interpolate, max_pool2d};
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
+use burn::nn::{BatchNorm, GroupNorm, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
+use fcos_kernels::{Conv2dOptions, MaxPool2dOptions};
 
 /// What follows a normalisation or a sum, in the same pass where a kernel can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,30 +30,47 @@ impl Then {
 
 /// Convolution with the layer's own stride, padding and groups: `[B, C, H, W]` to `[B, C', H', W']`.
 pub(crate) fn conv2d(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    conv.forward(x)
+    // `layers::conv` makes every layer with explicit padding, the same on all sides.
+    let PaddingConfig2d::Explicit(rows, columns, ..) = conv.padding else {
+        return conv.forward(x);
+    };
+    let options = Conv2dOptions {
+        stride: conv.stride,
+        padding: [rows, columns],
+        dilation: conv.dilation,
+        groups: conv.groups,
+    };
+    fcos_kernels::conv2d(x, conv.weight.val(), conv.bias.as_ref().map(|b| b.val()), options)
 }
 
-/// Group normalisation (Wu & He 2018), then ReLU.
+/// Group normalisation (Wu & He 2018), then ReLU. The layer is affine.
 pub(crate) fn group_norm_relu(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
-    relu(norm.forward(x))
+    match (&norm.gamma, &norm.beta) {
+        (Some(gamma), Some(beta)) => {
+            let (gamma, beta) = (gamma.val(), beta.val());
+            fcos_kernels::group_norm(x, norm.num_groups, gamma, beta, norm.epsilon, true)
+        }
+        _ => relu(norm.forward(x)),
+    }
 }
 
 /// Batch normalisation: with the running statistics, unless the layer trains on an autodiff
 /// device. Then with the batch's own, which move the running ones as `torch.nn.BatchNorm2d` does
 /// (biased variance to normalise, unbiased variance to remember).
 pub(crate) fn batch_norm(norm: &BatchNorm, x: Tensor<4>, then: Then) -> Tensor<4> {
-    then.apply(
-        match x.device().is_autodiff() && norm.training.is_enabled() {
-            true => batch_norm_training(norm, x),
-            false => norm.forward(x),
-        },
-    )
+    let relu = then == Then::Relu;
+    if x.device().is_autodiff() && norm.training.is_enabled() {
+        return batch_norm_training(norm, x, relu);
+    }
+    let (scale, shift) = scale_and_shift(norm, &x.device());
+    fcos_kernels::channel_affine(x, scale, shift, relu)
 }
 
-fn batch_norm_training(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+fn batch_norm_training(norm: &BatchNorm, x: Tensor<4>, relu: bool) -> Tensor<4> {
     let [b, _, h, w] = x.dims();
     let n = (b * h * w) as f64;
-    let batch = batch_norm_train(x, norm.gamma.val(), norm.beta.val(), norm.epsilon);
+    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
+    let batch = fcos_kernels::batch_norm(x, gamma, beta, norm.epsilon, relu);
     let unbiased = batch.variance.mul_scalar(n / (n - 1.0).max(1.0));
     remember(&norm.running_mean, batch.mean, norm.momentum);
     remember(&norm.running_var, unbiased, norm.momentum);
@@ -71,29 +86,22 @@ fn remember(state: &RunningState<Tensor<1>>, batch: Tensor<1>, momentum: f64) {
 
 /// `max(a + b, 0)`: the end of a residual block.
 pub(crate) fn add_relu(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
-    relu(a + b)
+    fcos_kernels::add_relu(a, b)
 }
 
 /// `max(x, 0)`.
 pub(crate) fn relu(x: Tensor<4>) -> Tensor<4> {
-    activation::relu(x)
+    fcos_kernels::relu(x)
 }
 
 /// The stem's pooling: 3×3, stride 2, padding 1.
 pub(crate) fn max_pool(x: Tensor<4>) -> Tensor<4> {
-    let options = MaxPoolOptions::new([3, 3])
-        .with_stride([2, 2])
-        .with_padding([1, 1]);
-    max_pool2d(x, options)
+    fcos_kernels::max_pool2d(x, MaxPool2dOptions { kernel_size: 3, stride: 2, padding: 1 })
 }
 
 /// `lateral + top`, with the coarser `top` enlarged to `lateral`'s exact size (nearest neighbour).
 pub(crate) fn upsample_add(top: Tensor<4>, lateral: Tensor<4>) -> Tensor<4> {
-    let [_, _, h, w] = lateral.dims();
-    let options = InterpolateOptions::new(InterpolateMode::Nearest)
-        .with_align_corners(false)
-        .with_output_size([h, w]);
-    lateral + interpolate(top, options)
+    fcos_kernels::upsample_add(top, lateral)
 }
 
 /// `x · scale` with a scale of shape `[1]`.

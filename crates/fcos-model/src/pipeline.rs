@@ -91,7 +91,7 @@ impl Pipeline {
 
     /// The device that the model lives on.
     pub fn device(&self) -> Device {
-        self.model.devices().into_iter().next().unwrap_or_default()
+        self.model.device()
     }
 
     fn finish(

@@ -11,7 +11,7 @@ fn boxes_of(kind: u8, count: usize, classes: u8, seed: u64) -> (Vec<BBox>, Vec<f
     let mut draws = Draws::new(seed);
     let (mut boxes, mut scores, mut labels) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..count {
-        let u: [f32; 6] = std::array::from_fn(|_| draws.next());
+        let u: [f32; 6] = std::array::from_fn(|_| draws.draw());
         let cluster = (u[4] * 64.0).floor() % 8.0;
         let xywh = match kind {
             0 => [

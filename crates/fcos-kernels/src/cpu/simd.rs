@@ -34,7 +34,7 @@ pub(crate) fn level() -> Level {
 /// Defines a function whose body is compiled for every [`Level`] and dispatched at run time.
 ///
 /// Everything hot that the body calls must be `#[inline(always)]`, or it is compiled for the
-/// baseline only. The arithmetic is the same at every level: Rust never contracts `a * b + c`.
+/// baseline only; closures cannot be, so hot code does without (`std::array::from_fn` and the like). The arithmetic is the same at every level: Rust never contracts `a * b + c`.
 macro_rules! vectorize {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
@@ -90,7 +90,11 @@ impl Lanes {
     #[inline(always)]
     pub(crate) fn gather(values: &[f32], step: usize) -> Self {
         let values = &values[..(LANES - 1) * step + 1];
-        Self(std::array::from_fn(|i| values[i * step]))
+        let mut lanes = [0.0; LANES];
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            *lane = values[i * step];
+        }
+        Self(lanes)
     }
 
     #[inline(always)]

@@ -63,7 +63,10 @@ pub fn assert_close(actual: &[f64], expected: &[f64], tolerance: f64, what: &str
     let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
     for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
         let allowed = tolerance * (e.abs() + 1e-3 * largest);
-        assert!((a - e).abs() <= allowed, "{what}[{i}]: {a}, expected {e} ± {allowed}");
+        assert!(
+            (a - e).abs() <= allowed,
+            "{what}[{i}]: {a}, expected {e} ± {allowed}"
+        );
     }
 }
 

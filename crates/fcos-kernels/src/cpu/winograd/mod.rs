@@ -23,7 +23,7 @@ use super::simd::LANES;
 use tiles::{Block, Planes, Tiling};
 use transform::POINTS;
 
-/// Whether these kernels apply: 3×3, stride 1, one group, enough channels and tiles to pay.
+/// Whether these kernels apply: 3×3, stride 1, one group, enough input channels and tiles to pay.
 pub(crate) fn applies(shape: &ConvShape) -> bool {
     let plain = shape.kernel == [3, 3]
         && shape.stride == [1, 1]
@@ -31,8 +31,7 @@ pub(crate) fn applies(shape: &ConvShape) -> bool {
         && shape.groups == 1
         && shape.padding[0] <= 2
         && shape.padding[1] <= 2;
-    let channels = shape.in_channels.min(shape.out_channels);
-    plain && channels >= 2 * LANES && Tiling::of_output(shape).count() >= MIN_TILES
+    plain && shape.in_channels >= 2 * LANES && Tiling::of_output(shape).count() >= MIN_TILES
 }
 
 /// With fewer tiles the transformed filters cost more than the products saved (measured).

@@ -9,7 +9,7 @@ use crate::cpu::shape::ConvShape;
 use crate::cpu::simd::{LANES, Lanes, vectorize};
 
 /// Values held by the two buffers of a block: about half of a server core's share of L3.
-const BLOCK_VALUES: usize = 3 << 20;
+const BLOCK_VALUES: usize = 16 << 20;
 
 /// How the output planes of all images divide into rows of 4×4 tiles.
 #[derive(Clone, Copy)]
@@ -36,12 +36,20 @@ impl Tiling {
         self.batch * self.rows * self.cols
     }
 
+    /// How well `rows` rows of tiles fill the 64 columns of the matrix kernel, per mille.
+    fn product_efficiency(&self, rows: usize) -> usize {
+        let tiles = rows * self.cols;
+        1000 * tiles / tiles.next_multiple_of(64)
+    }
+
     /// Runs of tile rows (across images) whose transformed values, for `channels` planes in all,
     /// fit [`BLOCK_VALUES`].
     pub(super) fn blocks(self, channels: usize) -> impl Iterator<Item = Block> {
         let rows = self.batch * self.rows;
-        let per_block = (BLOCK_VALUES / (POINTS * self.cols * channels)).clamp(1, rows);
-        let per_block = rows.div_ceil(rows.div_ceil(per_block));
+        let most = (BLOCK_VALUES / (POINTS * self.cols * channels)).clamp(1, rows);
+        let per_block = (most.div_ceil(2)..=most)
+            .max_by_key(|rows| self.product_efficiency(*rows))
+            .unwrap_or(most);
         (0..rows).step_by(per_block).map(move |start| Block {
             tiling: self,
             rows: start..(start + per_block).min(rows),
@@ -156,7 +164,7 @@ pub(super) fn transform_output_grads(block: &Block, planes: &Planes, e: &mut [f3
 /// The rows of input behind one row of tiles, split by column modulo 4: neighbouring tiles, which
 /// are four columns apart, become neighbours in memory.
 struct Window {
-    line: Vec<f32>,
+    lines: Vec<f32>,
     phases: Vec<f32>,
     /// Tiles in a phase: whole groups of lanes, and one group for the columns after the last tile.
     len: usize,
@@ -168,7 +176,7 @@ impl Window {
         let reach = planes.size[1] + planes.padding[1];
         let len = (cols + 1).max(reach.div_ceil(TILE)).next_multiple_of(LANES) + LANES;
         Self {
-            line: vec![0.0; len * TILE],
+            lines: vec![0.0; rows * TILE * len],
             phases: vec![0.0; rows * TILE * len],
             len,
         }
@@ -177,9 +185,14 @@ impl Window {
     /// Reads the window whose first row is `first`, counted from the first row of padding.
     #[inline(always)]
     fn read(&mut self, planes: &Planes, plane: &[f32], first: usize) {
-        for (r, phases) in self.phases.chunks_exact_mut(TILE * self.len).enumerate() {
-            planes.copy_row(plane, first + r, &mut self.line);
-            for (t, line) in self.line.chunks_exact(TILE * LANES).enumerate() {
+        let len = TILE * self.len;
+        // All lines first: a wide load that follows a narrow store to the same place waits.
+        for (r, line) in self.lines.chunks_exact_mut(len).enumerate() {
+            planes.copy_row(plane, first + r, line);
+        }
+        let lines = self.lines.chunks_exact(len);
+        for (line, phases) in lines.zip(self.phases.chunks_exact_mut(len)) {
+            for (t, line) in line.chunks_exact(TILE * LANES).enumerate() {
                 for phase in 0..TILE {
                     let lanes = Lanes::gather(&line[phase..], TILE);
                     lanes.store(&mut phases[phase * self.len + t * LANES..]);
@@ -188,10 +201,17 @@ impl Window {
         }
     }
 
-    /// Column `c` (from the left of a tile) of row `r` for the eight tiles from `tile`.
+    /// The `N` × `N` values of the eight tiles from `tile`, by row and column in the tile.
     #[inline(always)]
-    fn lanes(&self, r: usize, c: usize, tile: usize) -> Lanes {
-        Lanes::load(&self.phases[(r * TILE + c % TILE) * self.len + tile + c / TILE..])
+    fn tiles<const N: usize>(&self, tile: usize) -> [[Lanes; N]; N] {
+        let mut tiles = [[Lanes::ZERO; N]; N];
+        for (r, row) in tiles.iter_mut().enumerate() {
+            for (c, lanes) in row.iter_mut().enumerate() {
+                let phase = (r * TILE + c % TILE) * self.len;
+                *lanes = Lanes::load(&self.phases[phase + tile + c / TILE..]);
+            }
+        }
+        tiles
     }
 }
 
@@ -202,8 +222,8 @@ vectorize! {
         for (image, row, first) in block.tile_rows() {
             window.read(planes, planes.plane(image, channel), row * TILE);
             for col in (0..cols).step_by(LANES) {
-                let d = std::array::from_fn(|r| std::array::from_fn(|c| window.lanes(r, c, col)));
-                store_points(transform::input(d), &mut v[first + col..], stride);
+                let d = transform::input(window.tiles(col));
+                store_points(d, &mut v[first + col..], stride);
             }
         }
     }
@@ -216,8 +236,8 @@ vectorize! {
         for (image, row, first) in block.tile_rows() {
             window.read(planes, planes.plane(image, channel), row * TILE);
             for col in (0..cols).step_by(LANES) {
-                let d = std::array::from_fn(|r| std::array::from_fn(|c| window.lanes(r, c, col)));
-                store_points(transform::output_grad(d), &mut e[first + col..], stride);
+                let d = transform::output_grad(window.tiles(col));
+                store_points(d, &mut e[first + col..], stride);
             }
         }
     }
@@ -265,6 +285,8 @@ fn write_line(values: [Lanes; TILE], bias: f32, line: &mut [f32]) {
             row[t * TILE + c] = value + bias;
         }
     }
-    let len = line.len().min(row.len());
-    line[..len].copy_from_slice(&row[..len]);
+    match line.first_chunk_mut() {
+        Some(line) => *line = row,
+        None => line.copy_from_slice(&row[..line.len()]),
+    }
 }

@@ -111,7 +111,11 @@ macro_rules! both_sides {
 
 #[inline(always)]
 fn column<const N: usize, const M: usize>(rows: &[[Lanes; M]; N], index: usize) -> [Lanes; N] {
-    std::array::from_fn(|row| rows[row][index])
+    let mut column = [Lanes::ZERO; N];
+    for row in 0..N {
+        column[row] = rows[row][index];
+    }
+    column
 }
 
 /// `Bᵀ d B` of input tiles.

@@ -1,0 +1,98 @@
+//! From generated pictures to detections, through the public API alone.
+
+use std::path::Path;
+
+use fcos::train::{BEST_WEIGHTS, TrainError, Trainer, Validation};
+use fcos::{Detector, DeviceSpec};
+use fcos_tests::tiny_run;
+use image::{DynamicImage, RgbImage};
+
+fn trained(folder: &Path) -> Detector {
+    let device = DeviceSpec::Flex.device().expect("flex is compiled in");
+    let run = folder.join("run");
+    let config = tiny_run(folder, 4);
+    let summary = Trainer::new(config, &run, false, &device).expect("starts").run(&mut ());
+    assert!(summary.expect("trains").metrics.is_some());
+    Detector::load(run.join(BEST_WEIGHTS), &device).expect("loads")
+}
+
+#[test]
+fn train_save_load_predict_evaluate() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let mut detector = trained(temp.path());
+    detector.config_mut().postprocess.pre_filter.threshold = 0.0;
+    let picture = DynamicImage::ImageRgb8(RgbImage::from_fn(90, 60, |x, y| {
+        image::Rgb([x as u8, 3 * y as u8, 80])
+    }));
+    let found = detector.predict(&picture).expect("predicts");
+    assert_eq!(found.len(), 100, "without a threshold the limit is reached");
+    assert!(found.windows(2).all(|pair| pair[0].score >= pair[1].score));
+    for d in &found {
+        assert!(d.bbox.x1 >= 0.0 && d.bbox.x2 <= 90.0 && d.bbox.y1 >= 0.0 && d.bbox.y2 <= 60.0);
+        assert_eq!(&*d.name, detector.classes().name(d.label));
+    }
+
+    let copy = temp.path().join("copy.safetensors");
+    detector.save(&copy).expect("saves");
+    let again = Detector::load(&copy, &detector.pipeline().device()).expect("loads");
+    assert_eq!(again.predict(&picture).expect("predicts"), found);
+
+    let shapes = temp.path().join("shapes");
+    let (annotations, images) = (shapes.join("instances_val.json"), shapes.join("val"));
+    let val = Validation::open(&annotations, &images, detector.classes()).expect("opens");
+    let metrics = val.evaluate(detector.pipeline(), &mut |_| ()).expect("evaluates");
+    assert!((0.0..=1.0).contains(&metrics.stats.ar100));
+}
+
+/// An image is found alike alone and in a batch with a larger one, up to rounding: padding stays
+/// outside of what the network sees of it, except through GroupNorm's statistics, which is why
+/// only a batch of equal sizes is compared.
+#[test]
+fn a_batch_is_its_images() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let mut detector = trained(temp.path());
+    detector.config_mut().postprocess.pre_filter.threshold = 0.0;
+    let picture = |seed: u32| {
+        DynamicImage::ImageRgb8(RgbImage::from_fn(96, 64, |x, y| {
+            image::Rgb([(x * seed) as u8, (y * 5 + seed) as u8, (x * y) as u8])
+        }))
+    };
+    let pictures = [picture(1), picture(2), picture(7)];
+    let batch = detector.predict_batch(&pictures).expect("predicts");
+    for (picture, found) in pictures.iter().zip(batch) {
+        let alone = detector.predict(picture).expect("predicts");
+        assert_eq!(alone.len(), found.len());
+        for (a, b) in alone.iter().zip(&found) {
+            assert!((a.score - b.score).abs() < 1e-5, "{a:?} {b:?}");
+        }
+    }
+    assert!(detector.predict_batch(&[]).expect("predicts").is_empty());
+}
+
+#[test]
+fn tiny_and_odd_pictures_do_not_panic() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let detector = trained(temp.path());
+    for (width, height) in [(1, 1), (1, 300), (300, 1), (33, 65)] {
+        let picture = DynamicImage::ImageRgb8(RgbImage::new(width, height));
+        detector.predict(&picture).expect("predicts");
+    }
+}
+
+#[test]
+fn losses_that_are_not_finite_name_iteration_and_images() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let mut config = tiny_run(temp.path(), 30);
+    config.recipe.learning_rate = 1e30;
+    config.recipe.warmup.iterations = 0;
+    config.recipe.clip_grad_norm = None;
+    let device = DeviceSpec::Flex.device().expect("flex is compiled in");
+    let trainer = Trainer::new(config, &temp.path().join("run"), false, &device).expect("starts");
+    match trainer.run(&mut ()).expect_err("diverges") {
+        TrainError::NonFinite { iteration, image_ids, .. } => {
+            assert!((1..30).contains(&iteration));
+            assert_eq!(image_ids.len(), 2);
+        }
+        other => panic!("{other}"),
+    }
+}
