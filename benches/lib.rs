@@ -1,1 +1,1 @@
-//! Shared pieces.
+//! Benchmarks of the host-side pieces; see the files named in `Cargo.toml`.

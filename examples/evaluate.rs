@@ -32,7 +32,12 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     annotations: PathBuf,
     /// Detections in COCO's format of results
-    #[arg(long, value_name = "FILE", conflicts_with = "weights", required_unless_present = "weights")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "weights",
+        required_unless_present = "weights"
+    )]
     detections: Option<PathBuf>,
     /// Weights of a detector, which then predicts the images
     #[arg(long, value_name = "FILE", requires = "images")]
@@ -66,8 +71,9 @@ fn predict_and_evaluate(args: &Args, weights: &Path, images: &Path) -> Result<Co
     let validation = Validation::open(&args.annotations, images, detector.classes())?;
     println!("{}", validation.health());
     let bar = progress_bar(validation.len() as u64, "images");
-    let metrics =
-        validation.evaluate(detector.pipeline(), &mut |done| bar.set_position(done as u64))?;
+    let metrics = validation.evaluate(detector.pipeline(), &mut |done| {
+        bar.set_position(done as u64)
+    })?;
     bar.finish_and_clear();
     Ok(metrics)
 }

@@ -10,12 +10,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub fn init_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// `$XDG_CACHE_HOME/fcos`, else `~/.cache/fcos`, else a folder for temporary files.
 pub fn cache_folder() -> PathBuf {
-    let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let folder = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     folder("XDG_CACHE_HOME")
         .or_else(|| folder("HOME").map(|home| home.join(".cache")))
         .unwrap_or_else(std::env::temp_dir)
@@ -25,7 +32,8 @@ pub fn cache_folder() -> PathBuf {
 /// A bar with count, rate and time left; hidden where standard error is no terminal.
 pub fn progress_bar(length: u64, unit: &str) -> ProgressBar {
     let template = format!("{{bar:30}} {{pos}}/{{len}} {unit}  {{elapsed}} < {{eta}}  {{msg}}");
-    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style)
 }
 
@@ -94,7 +102,9 @@ impl Observer for TerminalObserver {
     }
 
     fn evaluating(&mut self, done: usize, images: usize) {
-        let bar = self.evaluation.get_or_insert_with(|| progress_bar(images as u64, "val images"));
+        let bar = self
+            .evaluation
+            .get_or_insert_with(|| progress_bar(images as u64, "val images"));
         bar.set_position(done as u64);
         if done == images {
             bar.finish_and_clear();
@@ -117,7 +127,11 @@ mod tests {
 
     #[test]
     fn durations_read_well() {
-        let cases = [(5.64, "5.6 s"), (184.0, "3 min 04 s"), (3720.0, "1 h 02 min")];
+        let cases = [
+            (5.64, "5.6 s"),
+            (184.0, "3 min 04 s"),
+            (3720.0, "1 h 02 min"),
+        ];
         for (seconds, text) in cases {
             assert_eq!(duration(seconds), text);
         }

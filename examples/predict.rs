@@ -48,7 +48,10 @@ struct Args {
 fn main() -> Result<()> {
     init_logging();
     let args = Args::parse();
-    ensure!((0.0..=1.0).contains(&args.score_threshold), "--score-threshold must be in 0..=1");
+    ensure!(
+        (0.0..=1.0).contains(&args.score_threshold),
+        "--score-threshold must be in 0..=1"
+    );
     let files = image_files(&args.images)?;
     let detector = Detector::load(&args.weights, &args.device.device()?)?;
     std::fs::create_dir_all(&args.output)
@@ -70,7 +73,11 @@ fn main() -> Result<()> {
             );
         });
         rows.extend(detections.to_coco(image_id(file, index), &file_name(file), &ids));
-        draw_detections(&mut image, detections.iter().map(Label::from), &Default::default());
+        draw_detections(
+            &mut image,
+            detections.iter().map(Label::from),
+            &Default::default(),
+        );
         save_picture(&image, &args.output, file)?;
         bar.inc(1);
     }
@@ -79,7 +86,12 @@ fn main() -> Result<()> {
         std::fs::write(json, serde_json::to_vec_pretty(&rows)?)
             .with_context(|| format!("can't write {}", json.display()))?;
     }
-    println!("{} objects in {} pictures; see {}", rows.len(), files.len(), args.output.display());
+    println!(
+        "{} objects in {} pictures; see {}",
+        rows.len(),
+        files.len(),
+        args.output.display()
+    );
     Ok(())
 }
 
@@ -90,8 +102,9 @@ fn image_files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
         if argument.is_dir() {
             let entries = std::fs::read_dir(argument)
                 .with_context(|| format!("can't read folder {}", argument.display()))?;
-            let mut found: Vec<PathBuf> =
-                entries.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?;
+            let mut found: Vec<PathBuf> = entries
+                .map(|e| Ok(e?.path()))
+                .collect::<std::io::Result<_>>()?;
             found.retain(|file| is_picture(file));
             found.sort();
             files.append(&mut found);
@@ -106,18 +119,29 @@ fn image_files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 fn is_picture(file: &Path) -> bool {
-    let extension = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let extension = file
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
     ["jpg", "jpeg", "png"].contains(&extension.as_str())
 }
 
 fn file_name(file: &Path) -> String {
-    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    file.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The number at the end of the file's stem (`COCO_val2014_000000001000.jpg` → 1000), or its
 /// position from 1.
 fn image_id(file: &Path, index: usize) -> u64 {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = file
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let start = stem.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     stem[start..].parse().unwrap_or(index as u64 + 1)
 }
@@ -126,13 +150,18 @@ fn print_table(file: &Path, detections: &Detections) {
     println!("{}: {} objects", file.display(), detections.len());
     for d in detections {
         let [x, y, w, h] = d.bbox.to_xywh();
-        println!("  {:<16} {:.3}  x {x:7.1}  y {y:7.1}  w {w:7.1}  h {h:7.1}", d.name, d.score);
+        println!(
+            "  {:<16} {:.3}  x {x:7.1}  y {y:7.1}  w {w:7.1}  h {h:7.1}",
+            d.name, d.score
+        );
     }
 }
 
 fn save_picture(image: &image::RgbImage, folder: &Path, file: &Path) -> Result<()> {
     let target = folder.join(file_name(file)).with_extension("png");
-    image.save(&target).with_context(|| format!("can't write {}", target.display()))
+    image
+        .save(&target)
+        .with_context(|| format!("can't write {}", target.display()))
 }
 
 #[cfg(test)]
@@ -141,7 +170,11 @@ mod tests {
 
     #[test]
     fn image_ids() {
-        let cases = [("a/COCO_val2014_000000001000.jpg", 1000), ("street.jpg", 4), ("7.png", 7)];
+        let cases = [
+            ("a/COCO_val2014_000000001000.jpg", 1000),
+            ("street.jpg", 4),
+            ("7.png", 7),
+        ];
         for (file, id) in cases {
             assert_eq!(image_id(Path::new(file), 3), id, "{file}");
         }

@@ -88,10 +88,17 @@ fn main() -> Result<()> {
         print!("{}", config.to_toml());
         return Ok(());
     }
-    ensure!(!args.resume || args.sets.is_empty(), "--resume keeps the run's settings: drop --set");
+    ensure!(
+        !args.resume || args.sets.is_empty(),
+        "--resume keeps the run's settings: drop --set"
+    );
     let device = args.device.device()?;
     let folder = run_folder(&args);
-    set_data(&mut config, &args, args.resume && folder.join(CONFIG_FILE).exists())?;
+    set_data(
+        &mut config,
+        &args,
+        args.resume && folder.join(CONFIG_FILE).exists(),
+    )?;
     let trainer = Trainer::new(config, &folder, args.resume, &device)?;
     println!("run folder: {}", folder.display());
     let summary = trainer.run(&mut TerminalObserver::default())?;
@@ -107,12 +114,18 @@ fn run_folder(args: &Args) -> PathBuf {
     if let Some(folder) = &args.output {
         return folder.clone();
     }
-    let stem = Path::new(&args.config).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = Path::new(&args.config)
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let candidate = |n: u32| match n {
         1 => Path::new("runs").join(&stem),
         _ => Path::new("runs").join(format!("{stem}-{n}")),
     };
-    let taken = (1..).take_while(|&n| candidate(n).join(CONFIG_FILE).exists()).last();
+    let taken = (1..)
+        .take_while(|&n| candidate(n).join(CONFIG_FILE).exists())
+        .last();
     match taken {
         Some(n) if args.resume => candidate(n),
         Some(n) => candidate(n + 1),
@@ -142,15 +155,24 @@ fn set_data(config: &mut TrainConfig, args: &Args, saved: bool) -> Result<()> {
 fn generate(seed: u64) -> Result<synthetic::SyntheticDataset> {
     let folder = cache_folder().join(format!("shapes-{seed}"));
     println!("data set: {}, generated on the first run", folder.display());
-    let config = synthetic::SyntheticConfig { seed, ..synthetic::SyntheticConfig::default() };
+    let config = synthetic::SyntheticConfig {
+        seed,
+        ..synthetic::SyntheticConfig::default()
+    };
     Ok(synthetic::generate(&folder, &config)?)
 }
 
 /// Val images with predictions beside the ground truth, from the best weights.
 fn draw_pictures(folder: &Path, args: &Args) -> Result<()> {
     let saved = TrainConfig::load(&folder.join(CONFIG_FILE).to_string_lossy(), &[])?;
-    let Some(annotations) = &saved.data.val_annotations else { return Ok(()) };
-    let images = saved.data.val_images.as_ref().unwrap_or(&saved.data.train_images);
+    let Some(annotations) = &saved.data.val_annotations else {
+        return Ok(());
+    };
+    let images = saved
+        .data
+        .val_images
+        .as_ref()
+        .unwrap_or(&saved.data.train_images);
     let (dataset, _) = Dataset::from_coco(annotations, images)?;
     let detector = Detector::load(folder.join(BEST_WEIGHTS), &args.device.device()?)?;
     let pictures = folder.join("pictures");
@@ -161,10 +183,16 @@ fn draw_pictures(folder: &Path, args: &Args) -> Result<()> {
         let image = dataset.load(index)?;
         let (mut found, _) = detector.predict_rgb(&[&image])?;
         let found = found.remove(0).with_min_score(DRAWN_SCORE);
-        let truth = record.boxes.iter().copied().zip(record.labels.iter().copied());
+        let truth = record
+            .boxes
+            .iter()
+            .copied()
+            .zip(record.labels.iter().copied());
         let picture = side_by_side(&image, &found, truth, &dataset.classes);
         let target = pictures.join(format!("{}.png", record.id));
-        picture.save(&target).with_context(|| format!("can't write {}", target.display()))?;
+        picture
+            .save(&target)
+            .with_context(|| format!("can't write {}", target.display()))?;
     }
     Ok(())
 }

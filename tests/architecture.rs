@@ -23,15 +23,26 @@ fn library_lines() -> Vec<(PathBuf, String)> {
     files.retain(|f| f.components().any(|c| c.as_os_str() == "src"));
     let lines = |file: PathBuf| {
         let text = std::fs::read_to_string(&file).expect("text");
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_string();
-        let code: Vec<_> = code.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
-        code.into_iter().map(|l| (file.clone(), l.to_string())).collect::<Vec<_>>()
+        let code = text
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap_or_default()
+            .to_string();
+        let code: Vec<_> = code
+            .lines()
+            .filter(|l| !l.trim_start().starts_with("//"))
+            .collect();
+        code.into_iter()
+            .map(|l| (file.clone(), l.to_string()))
+            .collect::<Vec<_>>()
     };
     files.into_iter().flat_map(lines).collect()
 }
 
 fn homes(of: &str) -> Vec<String> {
-    let found = library_lines().into_iter().filter(|(_, line)| line.contains(of));
+    let found = library_lines()
+        .into_iter()
+        .filter(|(_, line)| line.contains(of));
     let mut homes: Vec<_> = found.map(|(file, _)| file.display().to_string()).collect();
     homes.sort();
     homes.dedup();
@@ -41,10 +52,10 @@ fn homes(of: &str) -> Vec<String> {
 #[test]
 fn every_formula_has_one_home() {
     let cases = [
-        ("fn iou(", "fcos-core/src/iou.rs"),
-        ("fn giou(", "fcos-core/src/iou.rs"),
-        ("fn diou(", "fcos-core/src/iou.rs"),
-        ("fn intersection(", "fcos-core/src/iou.rs"),
+        ("fn iou(self", "fcos-core/src/iou.rs"),
+        ("fn giou(self", "fcos-core/src/iou.rs"),
+        ("fn diou(self", "fcos-core/src/iou.rs"),
+        ("fn intersection(self", "fcos-core/src/iou.rs"),
         ("fn centerness(self", "fcos-core/src/ltrb.rs"),
         ("fn pyramid_grids(", "fcos-core/src/locations.rs"),
         ("stride / 2", "fcos-core/src/locations.rs"),
@@ -53,14 +64,23 @@ fn every_formula_has_one_home() {
     ];
     for (formula, home) in cases {
         let homes = homes(formula);
-        assert!(homes.len() == 1 && homes[0].ends_with(home), "`{formula}` in {homes:?}");
+        assert!(
+            homes.len() == 1 && homes[0].ends_with(home),
+            "`{formula}` in {homes:?}"
+        );
     }
 }
 
 /// Only the facade and the kernels name a backend; tests may.
 #[test]
 fn library_crates_name_no_backend() {
-    for name in ["Device::flex", "Device::default", "Device::cuda", "Device::wgpu", "Device::ndarray"] {
+    for name in [
+        "Device::flex",
+        "Device::default",
+        "Device::cuda",
+        "Device::wgpu",
+        "Device::ndarray",
+    ] {
         for file in homes(name) {
             assert!(file.contains("/fcos/src/device.rs"), "{name} in {file}");
         }
@@ -70,11 +90,24 @@ fn library_crates_name_no_backend() {
 #[test]
 fn arrows_point_one_way() {
     let order = [
-        "fcos-core", "fcos-kernels", "fcos-loss", "fcos-targets", "fcos-postprocess", "fcos-data",
-        "fcos-model", "fcos-train", "fcos",
+        "fcos-core",
+        "fcos-kernels",
+        "fcos-loss",
+        "fcos-targets",
+        "fcos-postprocess",
+        "fcos-data",
+        "fcos-model",
+        "fcos-train",
+        "fcos",
     ];
     // These may know core, and nothing else of ours.
-    let leaves = ["fcos-targets", "fcos-loss", "fcos-postprocess", "fcos-data", "fcos-kernels"];
+    let leaves = [
+        "fcos-targets",
+        "fcos-loss",
+        "fcos-postprocess",
+        "fcos-data",
+        "fcos-kernels",
+    ];
     for (rank, name) in order.iter().enumerate() {
         let manifest = root().join("crates").join(name).join("Cargo.toml");
         let text = std::fs::read_to_string(&manifest).expect("a manifest");

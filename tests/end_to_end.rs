@@ -11,7 +11,9 @@ fn trained(folder: &Path) -> Detector {
     let device = DeviceSpec::Flex.device().expect("flex is compiled in");
     let run = folder.join("run");
     let config = tiny_run(folder, 4);
-    let summary = Trainer::new(config, &run, false, &device).expect("starts").run(&mut ());
+    let summary = Trainer::new(config, &run, false, &device)
+        .expect("starts")
+        .run(&mut ());
     assert!(summary.expect("trains").metrics.is_some());
     Detector::load(run.join(BEST_WEIGHTS), &device).expect("loads")
 }
@@ -40,7 +42,9 @@ fn train_save_load_predict_evaluate() {
     let shapes = temp.path().join("shapes");
     let (annotations, images) = (shapes.join("instances_val.json"), shapes.join("val"));
     let val = Validation::open(&annotations, &images, detector.classes()).expect("opens");
-    let metrics = val.evaluate(detector.pipeline(), &mut |_| ()).expect("evaluates");
+    let metrics = val
+        .evaluate(detector.pipeline(), &mut |_| ())
+        .expect("evaluates");
     assert!((0.0..=1.0).contains(&metrics.stats.ar100));
 }
 
@@ -89,7 +93,11 @@ fn losses_that_are_not_finite_name_iteration_and_images() {
     let device = DeviceSpec::Flex.device().expect("flex is compiled in");
     let trainer = Trainer::new(config, &temp.path().join("run"), false, &device).expect("starts");
     match trainer.run(&mut ()).expect_err("diverges") {
-        TrainError::NonFinite { iteration, image_ids, .. } => {
+        TrainError::NonFinite {
+            iteration,
+            image_ids,
+            ..
+        } => {
             assert!((1..30).contains(&iteration));
             assert_eq!(image_ids.len(), 2);
         }

@@ -42,7 +42,10 @@ const CONVS: &[[usize; 8]] = &[
 
 fn main() {
     let filter = std::env::args().nth(1).unwrap_or_default();
-    println!("{:34} {:>9} {:>21} {:>21}", "", "pass", "here ms (GFLOP/s)", "Flex ms (GFLOP/s)");
+    println!(
+        "{:34} {:>9} {:>21} {:>21}",
+        "", "pass", "here ms (GFLOP/s)", "Flex ms (GFLOP/s)"
+    );
     for &sizes in CONVS {
         let name = format!("conv {sizes:?}");
         if name.contains(&filter) {
@@ -80,16 +83,29 @@ fn bench_conv(name: &str, [batch, cin, cout, height, width, kernel, stride, grou
     let weight = random([cout, cin / groups, kernel, kernel], &device);
     let padding = [kernel / 2; 2];
     let ours = |x, weight| {
-        let options = Conv2dOptions { stride: [stride; 2], padding, groups, ..Default::default() };
+        let options = Conv2dOptions {
+            stride: [stride; 2],
+            padding,
+            groups,
+            ..Default::default()
+        };
         conv2d(x, weight, None, options)
     };
     let flex = |x, weight| {
-        module::conv2d(x, weight, None, ConvOptions::new([stride; 2], padding, [1; 2], groups))
+        module::conv2d(
+            x,
+            weight,
+            None,
+            ConvOptions::new([stride; 2], padding, [1; 2], groups),
+        )
     };
     let outputs = ours(x.clone(), weight.clone()).shape().num_elements();
     let operations = 2.0 * (outputs * cin / groups * kernel * kernel) as f64;
     let (here, there) = (conv_times(ours, &x, &weight), conv_times(flex, &x, &weight));
-    for (pass, (here, there)) in ["forward", "dx", "dweight"].iter().zip(here.iter().zip(there)) {
+    for (pass, (here, there)) in ["forward", "dx", "dweight"]
+        .iter()
+        .zip(here.iter().zip(there))
+    {
         let rate = |ms: f64| operations / ms / 1e6;
         println!(
             "{name:34} {pass:>9} {here:>12.2} ({:>6.1}) {there:>12.2} ({:>6.1})",
@@ -138,10 +154,22 @@ const FEATURES: [usize; 4] = [4, 256, 40, 56];
 
 /// Name, this crate's operation and Flex's.
 fn maps() -> Vec<(&'static str, Map, Map)> {
-    let ones = || Tensor::<1>::ones([FEATURES[1]], &Device::flex()).autodiff().require_grad();
-    let zeros = || Tensor::<1>::zeros([FEATURES[1]], &Device::flex()).autodiff().require_grad();
+    let ones = || {
+        Tensor::<1>::ones([FEATURES[1]], &Device::flex())
+            .autodiff()
+            .require_grad()
+    };
+    let zeros = || {
+        Tensor::<1>::zeros([FEATURES[1]], &Device::flex())
+            .autodiff()
+            .require_grad()
+    };
     let per_channel = |t: Tensor<1>| t.reshape([1, FEATURES[1], 1, 1]);
-    let pool = MaxPool2dOptions { kernel_size: 3, stride: 2, padding: 1 };
+    let pool = MaxPool2dOptions {
+        kernel_size: 3,
+        stride: 2,
+        padding: 1,
+    };
     vec![
         (
             "group norm + relu",
@@ -179,7 +207,9 @@ fn maps() -> Vec<(&'static str, Map, Map)> {
             "max pool 3x3/2",
             Box::new(move |x| max_pool2d(x, pool)),
             Box::new(|x| {
-                let options = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
+                let options = MaxPoolOptions::new([3, 3])
+                    .with_stride([2, 2])
+                    .with_padding([1, 1]);
                 module::max_pool2d(x, options)
             }),
         ),
@@ -210,6 +240,10 @@ fn bench_map(name: &str, ours: Map, flex: Map) {
             false => best_ms(|| drop(map(x.clone()))),
             true => best_backward_ms(|| map(x.clone())),
         };
-        println!("{name:34} {pass:>9} {:>12.2} {:>21.2}", time(&ours), time(&flex));
+        println!(
+            "{name:34} {pass:>9} {:>12.2} {:>21.2}",
+            time(&ours),
+            time(&flex)
+        );
     }
 }

@@ -54,10 +54,8 @@ pub trait KernelOps: Backend {
     fn kernel_max_pool2d(x: FloatTensor<Self>, options: MaxPool2dOptions) -> FloatTensor<Self>;
 
     /// `fine` plus `coarse` enlarged to its size.
-    fn kernel_upsample_add(
-        coarse: FloatTensor<Self>,
-        fine: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
+    fn kernel_upsample_add(coarse: FloatTensor<Self>, fine: FloatTensor<Self>)
+    -> FloatTensor<Self>;
 }
 
 impl KernelOps for Flex {

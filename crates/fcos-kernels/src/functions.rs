@@ -3,10 +3,10 @@
 //! Legend: B images, C channels (`Cin`, `Cout`), H, W rows and columns.
 
 use burn::backend::Dispatch;
+use burn::tensor::Tensor;
 use burn::tensor::activation;
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, MaxPoolOptions};
-use burn::tensor::Tensor;
 
 use crate::extension::KernelOps;
 use crate::flex::supports;
@@ -27,12 +27,22 @@ pub fn conv2d(
     bias: Option<Tensor<1>>,
     options: Conv2dOptions,
 ) -> Tensor<4> {
-    let Conv2dOptions { stride, padding, dilation, groups } = options;
+    let Conv2dOptions {
+        stride,
+        padding,
+        dilation,
+        groups,
+    } = options;
     if !(supports(&x) && supports(&weight) && bias.as_ref().is_none_or(supports)) {
         let options = ConvOptions::new(stride, padding, dilation, groups);
         return module::conv2d(x, weight, bias, options);
     }
-    assert_conv(x.dims(), weight.dims(), bias.as_ref().map(Tensor::dims), options);
+    assert_conv(
+        x.dims(),
+        weight.dims(),
+        bias.as_ref().map(Tensor::dims),
+        options,
+    );
     let bias = bias.unwrap_or_else(|| Tensor::zeros([weight.dims()[0]], &x.device()));
     Tensor::from_dispatch(Dispatch::kernel_conv2d(
         x.into_dispatch(),
@@ -42,7 +52,12 @@ pub fn conv2d(
     ))
 }
 
-fn assert_conv(x: [usize; 4], weight: [usize; 4], bias: Option<[usize; 1]>, options: Conv2dOptions) {
+fn assert_conv(
+    x: [usize; 4],
+    weight: [usize; 4],
+    bias: Option<[usize; 1]>,
+    options: Conv2dOptions,
+) {
     let groups = options.groups;
     assert!(
         groups > 0 && x[1] == weight[1] * groups && weight[0].is_multiple_of(groups),
@@ -77,7 +92,11 @@ pub fn group_norm(
     if !(supports(&x) && supports(&gamma) && supports(&beta)) {
         return rectified(composed_group_norm(x, groups, gamma, beta, eps), relu);
     }
-    let options = NormOptions { groups: Some(groups), epsilon: eps, relu };
+    let options = NormOptions {
+        groups: Some(groups),
+        epsilon: eps,
+        relu,
+    };
     Tensor::from_dispatch(Dispatch::kernel_group_norm(
         x.into_dispatch(),
         gamma.into_dispatch(),
@@ -134,7 +153,11 @@ pub fn batch_norm(
             variance: result.variance.detach(),
         };
     }
-    let options = NormOptions { groups: None, epsilon: eps, relu };
+    let options = NormOptions {
+        groups: None,
+        epsilon: eps,
+        relu,
+    };
     let (output, mean, variance) = Dispatch::kernel_batch_norm(
         x.into_dispatch(),
         gamma.into_dispatch(),
@@ -203,7 +226,10 @@ pub fn add_relu(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
     if !(supports(&a) && supports(&b)) {
         return activation::relu(a + b);
     }
-    Tensor::from_dispatch(Dispatch::kernel_add_relu(a.into_dispatch(), b.into_dispatch()))
+    Tensor::from_dispatch(Dispatch::kernel_add_relu(
+        a.into_dispatch(),
+        b.into_dispatch(),
+    ))
 }
 
 /// The largest value of every window of `x [B, C, H, W]`; the output has `⌊(H + 2 padding -
@@ -212,7 +238,11 @@ pub fn add_relu(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
 /// # Panics
 /// If the padding exceeds half of the window or the window the padded input.
 pub fn max_pool2d(x: Tensor<4>, options: MaxPool2dOptions) -> Tensor<4> {
-    let MaxPool2dOptions { kernel_size, stride, padding } = options;
+    let MaxPool2dOptions {
+        kernel_size,
+        stride,
+        padding,
+    } = options;
     let [_, _, height, width] = x.dims();
     assert!(
         stride > 0 && 2 * padding <= kernel_size && kernel_size <= height.min(width) + 2 * padding,
@@ -234,7 +264,11 @@ pub fn max_pool2d(x: Tensor<4>, options: MaxPool2dOptions) -> Tensor<4> {
 /// If images or channels differ.
 pub fn upsample_add(coarse: Tensor<4>, fine: Tensor<4>) -> Tensor<4> {
     let [batch, channels, height, width] = fine.dims();
-    assert_eq!(coarse.dims()[..2], [batch, channels], "upsample_add of different sizes");
+    assert_eq!(
+        coarse.dims()[..2],
+        [batch, channels],
+        "upsample_add of different sizes"
+    );
     if !(supports(&coarse) && supports(&fine)) {
         let options = InterpolateOptions::new(InterpolateMode::Nearest)
             .with_output_size([height, width])

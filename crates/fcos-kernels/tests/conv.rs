@@ -68,7 +68,8 @@ impl Case {
 
     fn output(&self) -> [usize; 2] {
         let reach = self.dilation * (self.kernel - 1) + 1;
-        self.size.map(|size| (size + 2 * self.padding - reach) / self.stride + 1)
+        self.size
+            .map(|size| (size + 2 * self.padding - reach) / self.stride + 1)
     }
 
     fn x_dims(&self) -> [usize; 4] {
@@ -205,8 +206,18 @@ fn assert_matches_definition(case: &Case, tolerance: f64) {
     assert_close(&y, &expected.y, tolerance, &format!("output of {case:?}"));
     let (dx, dweight, dbias) = inputs.gradients(y);
     assert_close(&dx, &expected.dx, tolerance, &format!("dx of {case:?}"));
-    assert_close(&dweight, &expected.dweight, tolerance, &format!("dweight of {case:?}"));
-    assert_close(&dbias, &expected.dbias, tolerance, &format!("dbias of {case:?}"));
+    assert_close(
+        &dweight,
+        &expected.dweight,
+        tolerance,
+        &format!("dweight of {case:?}"),
+    );
+    assert_close(
+        &dbias,
+        &expected.dbias,
+        tolerance,
+        &format!("dbias of {case:?}"),
+    );
 }
 
 #[test]
@@ -241,8 +252,18 @@ fn matches_burn() {
         let stock = inputs.gradients(stock);
         let ours = inputs.gradients(ours);
         assert_close(&ours.0, &values(&stock.0), 1e-4, &format!("dx of {case:?}"));
-        assert_close(&ours.1, &values(&stock.1), 1e-4, &format!("dweight of {case:?}"));
-        assert_close(&ours.2, &values(&stock.2), 1e-4, &format!("dbias of {case:?}"));
+        assert_close(
+            &ours.1,
+            &values(&stock.1),
+            1e-4,
+            &format!("dweight of {case:?}"),
+        );
+        assert_close(
+            &ours.2,
+            &values(&stock.2),
+            1e-4,
+            &format!("dbias of {case:?}"),
+        );
     }
 }
 
@@ -261,7 +282,10 @@ fn is_deterministic() {
             (bits(&y), bits(&dx), bits(&dweight), bits(&dbias))
         };
         let first = run();
-        assert!((0..5).all(|_| run() == first), "{case:?} differs between runs");
+        assert!(
+            (0..5).all(|_| run() == first),
+            "{case:?} differs between runs"
+        );
     }
 }
 
@@ -285,7 +309,12 @@ fn gradient_checkpointing_changes_nothing() {
     let run = |device: &Device| {
         let inputs = Inputs::new(&case, device);
         let squares = |x: Tensor<4>| x.clone() * x;
-        let y = conv2d(squares(inputs.x.clone()), inputs.weight.clone(), None, case.options());
+        let y = conv2d(
+            squares(inputs.x.clone()),
+            inputs.weight.clone(),
+            None,
+            case.options(),
+        );
         let grads = (squares(y) * inputs.dy.clone()).sum().backward();
         bits(&inputs.x.grad(&grads).expect("gradient to x"))
     };

@@ -36,9 +36,15 @@ fn relu_matches_burn() {
 
 #[test]
 fn add_relu_matches_burn() {
-    for device in [Device::flex().autodiff(), Device::flex().autodiff().gradient_checkpointing()] {
+    for device in [
+        Device::flex().autodiff(),
+        Device::flex().autodiff().gradient_checkpointing(),
+    ] {
         let ours = run(add_relu, DIMS, DIMS, &device);
-        assert_eq!(ours, run(|a, b| activation::relu(a + b), DIMS, DIMS, &device));
+        assert_eq!(
+            ours,
+            run(|a, b| activation::relu(a + b), DIMS, DIMS, &device)
+        );
         assert!(ours.iter().all(Option::is_some));
     }
 }
@@ -57,12 +63,21 @@ fn max_pool_matches_burn() {
     for (kernel_size, stride, padding) in [(3, 2, 1), (2, 2, 0), (1, 2, 0), (3, 1, 1), (4, 3, 2)] {
         for size in [[7, 9], [8, 6], [5, 4]] {
             let dims = [2, 3, size[0], size[1]];
-            let options = MaxPool2dOptions { kernel_size, stride, padding };
+            let options = MaxPool2dOptions {
+                kernel_size,
+                stride,
+                padding,
+            };
             let stock = MaxPoolOptions::new([kernel_size; 2])
                 .with_stride([stride; 2])
                 .with_padding([padding; 2]);
             let ours = run(|x, _| max_pool2d(x, options), dims, dims, &device);
-            let theirs = run(|x, _| module::max_pool2d(x, stock.clone()), dims, dims, &device);
+            let theirs = run(
+                |x, _| module::max_pool2d(x, stock.clone()),
+                dims,
+                dims,
+                &device,
+            );
             assert_eq!(ours, theirs, "{options:?} on {size:?}");
         }
     }
@@ -71,9 +86,16 @@ fn max_pool_matches_burn() {
 #[test]
 fn max_pool_takes_the_first_of_equals_and_passes_nan() {
     let device = Device::flex().autodiff();
-    let data = TensorData::new(vec![2.0, 2.0, f32::NAN, 1.0, 2.0, 0.0, 5.0, 1.0], [1, 1, 2, 4]);
+    let data = TensorData::new(
+        vec![2.0, 2.0, f32::NAN, 1.0, 2.0, 0.0, 5.0, 1.0],
+        [1, 1, 2, 4],
+    );
     let x = Tensor::<4>::from_data(data, &device).require_grad();
-    let options = MaxPool2dOptions { kernel_size: 2, stride: 2, padding: 0 };
+    let options = MaxPool2dOptions {
+        kernel_size: 2,
+        stride: 2,
+        padding: 0,
+    };
     let y = max_pool2d(x.clone(), options);
     assert_eq!(values(&y)[0], 2.0);
     assert!(values(&y)[1].is_nan());
@@ -84,7 +106,12 @@ fn max_pool_takes_the_first_of_equals_and_passes_nan() {
 #[test]
 fn upsample_add_matches_burn() {
     let device = Device::flex().autodiff();
-    for (coarse, fine) in [([3, 4], [6, 8]), ([3, 4], [5, 7]), ([1, 1], [3, 2]), ([5, 5], [5, 5])] {
+    for (coarse, fine) in [
+        ([3, 4], [6, 8]),
+        ([3, 4], [5, 7]),
+        ([1, 1], [3, 2]),
+        ([5, 5], [5, 5]),
+    ] {
         let stock = |coarse: Tensor<4>, fine: Tensor<4>| {
             let [_, _, height, width] = fine.dims();
             let options = InterpolateOptions::new(InterpolateMode::Nearest)
@@ -93,6 +120,10 @@ fn upsample_add_matches_burn() {
             module::interpolate(coarse, options) + fine
         };
         let (a, b) = ([2, 3, coarse[0], coarse[1]], [2, 3, fine[0], fine[1]]);
-        assert_eq!(run(upsample_add, a, b, &device), run(stock, a, b, &device), "{coarse:?}");
+        assert_eq!(
+            run(upsample_add, a, b, &device),
+            run(stock, a, b, &device),
+            "{coarse:?}"
+        );
     }
 }

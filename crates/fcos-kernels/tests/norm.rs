@@ -140,7 +140,11 @@ fn gradients_match_finite_differences() {
         for relu in [false, true] {
             let inputs = Inputs::new(dims, &Device::flex().autodiff()).leaves(DType::F32);
             let dy = values(&inputs.dy);
-            let arguments = [values(&inputs.x), values(&inputs.gamma), values(&inputs.beta)];
+            let arguments = [
+                values(&inputs.x),
+                values(&inputs.gamma),
+                values(&inputs.beta),
+            ];
             let loss = |a: &[Vec<f64>; 3]| -> f64 {
                 let y = reference(kind, dims, &a[0], &a[1], &a[2], relu);
                 y.iter().zip(&dy).map(|(y, dy)| y * dy).sum()

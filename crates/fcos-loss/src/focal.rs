@@ -54,7 +54,7 @@ fn modulated_cross_entropy(
     };
     let value = (weight.clone() * log_right.clone()).sum().neg();
     let right = q.clone().neg() + 1.0;
-    let slope = weight * (q.clone() - (right * 0.0 + q) * log_right * gamma);
+    let slope = weight * (q - right * log_right * gamma);
     (value, slope)
 }
 

@@ -33,7 +33,10 @@ impl DetectorConfig {
     /// that of the names.
     pub fn new(model: FcosConfig, classes: ClassList) -> Self {
         Self {
-            model: FcosConfig { num_classes: classes.len(), ..model },
+            model: FcosConfig {
+                num_classes: classes.len(),
+                ..model
+            },
             preprocess: PreprocessConfig::default(),
             location_rule: LocationRule::default(),
             postprocess: PostprocessConfig::default(),
@@ -60,7 +63,11 @@ impl DetectorConfig {
         config.model = model.config().clone();
         let (names, classes) = (config.classes.len(), config.model.num_classes);
         if names != classes {
-            return Err(WeightsError::Classes { path: path.into(), names, classes });
+            return Err(WeightsError::Classes {
+                path: path.into(),
+                names,
+                classes,
+            });
         }
         Ok((model, config))
     }

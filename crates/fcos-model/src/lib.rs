@@ -23,13 +23,13 @@
 
 mod config;
 mod detector;
-mod pipeline;
 mod fcos;
 mod fpn;
 mod head;
 mod layers;
 mod ops;
 mod params;
+mod pipeline;
 mod presets;
 mod resnet;
 pub mod weights;
@@ -38,8 +38,8 @@ pub use config::{
     Arch, BackboneConfig, BackboneNorm, BoxActivation, CenternessOn, ConfigError, FcosConfig,
     FpnConfig, HeadConfig, P6Source, StrideIn,
 };
+pub use detector::DetectorConfig;
 pub use fcos::{Fcos, Features, Predictions};
 pub use head::LevelOutput;
-pub use detector::DetectorConfig;
-pub use pipeline::{BatchDetections, Pipeline, Timings};
 pub use params::{NamedTensors, TensorDifference, TensorMismatch};
+pub use pipeline::{BatchDetections, Pipeline, Timings};

@@ -40,7 +40,12 @@ pub(crate) fn conv2d(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
         dilation: conv.dilation,
         groups: conv.groups,
     };
-    fcos_kernels::conv2d(x, conv.weight.val(), conv.bias.as_ref().map(|b| b.val()), options)
+    fcos_kernels::conv2d(
+        x,
+        conv.weight.val(),
+        conv.bias.as_ref().map(|b| b.val()),
+        options,
+    )
 }
 
 /// Group normalisation (Wu & He 2018), then ReLU. The layer is affine.
@@ -96,7 +101,14 @@ pub(crate) fn relu(x: Tensor<4>) -> Tensor<4> {
 
 /// The stem's pooling: 3×3, stride 2, padding 1.
 pub(crate) fn max_pool(x: Tensor<4>) -> Tensor<4> {
-    fcos_kernels::max_pool2d(x, MaxPool2dOptions { kernel_size: 3, stride: 2, padding: 1 })
+    fcos_kernels::max_pool2d(
+        x,
+        MaxPool2dOptions {
+            kernel_size: 3,
+            stride: 2,
+            padding: 1,
+        },
+    )
 }
 
 /// `lateral + top`, with the coarser `top` enlarged to `lateral`'s exact size (nearest neighbour).

@@ -6,8 +6,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData, Transaction};
 use fcos_core::{Locations, Size};
 use fcos_data::Prepared;
-use image::RgbImage;
 use fcos_postprocess::{Detection, HeadOutput, PostprocessError, postprocess, scale_to_original};
+use image::RgbImage;
 
 use crate::{DetectorConfig, Fcos, Predictions};
 
@@ -42,7 +42,10 @@ pub struct Timings {
 impl Pipeline {
     /// A pipeline on the device where `model` lives.
     pub fn new(model: Fcos, config: DetectorConfig) -> Self {
-        Self { model: model.valid().fold_batch_norm(), config }
+        Self {
+            model: model.valid().fold_batch_norm(),
+            config,
+        }
     }
 
     /// The settings it works by.
@@ -62,11 +65,16 @@ impl Pipeline {
     /// If the postprocessing settings are out of range.
     pub fn predict(&self, images: &[&RgbImage]) -> Result<BatchDetections, PostprocessError> {
         if images.is_empty() {
-            return Ok(BatchDetections { detections: Vec::new(), timings: Timings::default() });
+            return Ok(BatchDetections {
+                detections: Vec::new(),
+                timings: Timings::default(),
+            });
         }
         let start = Instant::now();
-        let prepared: Vec<Prepared> =
-            images.iter().map(|image| self.config.preprocess.apply(image)).collect();
+        let prepared: Vec<Prepared> = images
+            .iter()
+            .map(|image| self.config.preprocess.apply(image))
+            .collect();
         let (pixels, shape) = self.config.preprocess.pad_batch(&prepared);
         let input = self.upload(pixels, shape);
         let preprocess = start.elapsed();
@@ -76,13 +84,19 @@ impl Pipeline {
 
         let [_, _, height, width] = shape;
         let strides = self.config.model.strides();
-        let locations =
-            Locations::new(Size { width, height }, &strides, self.config.location_rule);
+        let locations = Locations::new(Size { width, height }, &strides, self.config.location_rule);
         let detections = (0..images.len())
             .map(|i| self.finish(outputs.image(i), &locations, &prepared[i], images[i]))
             .collect::<Result<_, _>>()?;
         let postprocess = start.elapsed() - preprocess - forward;
-        Ok(BatchDetections { detections, timings: Timings { preprocess, forward, postprocess } })
+        Ok(BatchDetections {
+            detections,
+            timings: Timings {
+                preprocess,
+                forward,
+                postprocess,
+            },
+        })
     }
 
     fn upload(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Tensor<4> {
@@ -104,7 +118,10 @@ impl Pipeline {
         let unit = self.config.model.distance_unit();
         let config = &self.config.postprocess;
         let mut found = postprocess(head, locations, unit, prepared.size, config)?;
-        let original = Size { width: image.width() as usize, height: image.height() as usize };
+        let original = Size {
+            width: image.width() as usize,
+            height: image.height() as usize,
+        };
         scale_to_original(&mut found, prepared.scale, original)?;
         Ok(found)
     }
@@ -126,9 +143,16 @@ impl HostOutputs {
             .register(predictions.ltrb)
             .register(predictions.centerness)
             .execute();
-        let mut parts = data.into_iter().map(|d| d.try_into_vec_as::<f32>().unwrap_or_default());
+        let mut parts = data
+            .into_iter()
+            .map(|d| d.try_into_vec_as::<f32>().unwrap_or_default());
         let mut next = || parts.next().unwrap_or_default();
-        Self { cls_logits: next(), ltrb: next(), centerness: next(), images }
+        Self {
+            cls_logits: next(),
+            ltrb: next(),
+            centerness: next(),
+            images,
+        }
     }
 
     fn image(&self, index: usize) -> HeadOutput<'_> {

@@ -66,13 +66,7 @@ pub fn nms_scored(
     config: &NmsConfig,
 ) -> Result<NmsOutput, PostprocessError> {
     config.validate()?;
-    if boxes.len() != scores.len() || boxes.len() != labels.len() {
-        return Err(PostprocessError::NmsLength {
-            boxes: boxes.len(),
-            scores: scores.len(),
-            labels: labels.len(),
-        });
-    }
+    same_length(boxes, scores, labels)?;
     let ranked = rank(boxes, scores, labels, config.class_aware);
     let mut kept = Vec::with_capacity(ranked.len());
     let mut survivors = Survivors::default();
@@ -100,6 +94,18 @@ pub fn nms_scored(
     kept.sort_unstable_by_key(|k| (descending(k.score), k.index));
     let dropped = boxes.len() - ranked.len();
     Ok(NmsOutput { kept, dropped })
+}
+
+fn same_length(boxes: &[BBox], scores: &[f32], labels: &[u32]) -> Result<(), PostprocessError> {
+    let (boxes, scores, labels) = (boxes.len(), scores.len(), labels.len());
+    if boxes == scores && boxes == labels {
+        return Ok(());
+    }
+    Err(PostprocessError::NmsLength {
+        boxes,
+        scores,
+        labels,
+    })
 }
 
 /// A box that competes within its group.

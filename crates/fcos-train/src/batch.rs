@@ -81,7 +81,10 @@ impl BatchMaker {
         let targets = self.assign(&annotated, &locations)?;
         Ok(HostBatch {
             image_ids: annotated.iter().map(|a| a.image_id).collect(),
-            counts: targets.iter().map(|t| BatchCounts::from_targets(&t.labels, &t.centerness)).sum(),
+            counts: targets
+                .iter()
+                .map(|t| BatchCounts::from_targets(&t.labels, &t.centerness))
+                .sum(),
             pixels,
             shape,
             targets,
@@ -103,9 +106,18 @@ impl BatchMaker {
         let (width, height) = (prepared.size.width as f32, prepared.size.height as f32);
         let scaled = boxes.iter().map(|b| b.scale(sx, sy).clip(width, height));
         // A sliver may lose its extent to rounding; there is nothing left to learn from then.
-        let kept = scaled.zip(record.labels.iter().copied()).filter(|(b, _)| b.is_valid());
+        let kept = scaled
+            .zip(record.labels.iter().copied())
+            .filter(|(b, _)| b.is_valid());
         let (boxes, labels) = kept.unzip();
-        Ok((prepared, Annotated { image_id: record.id, boxes, labels }))
+        Ok((
+            prepared,
+            Annotated {
+                image_id: record.id,
+                boxes,
+                labels,
+            },
+        ))
     }
 
     fn assign(
@@ -115,8 +127,13 @@ impl BatchMaker {
     ) -> Result<Vec<Targets>, TrainError> {
         let error = |image_id| move |source| TrainError::Assign { image_id, source };
         let first_id = images.first().map_or(0, |a| a.image_id);
-        let assigner = FcosAssigner::new(self.assign.clone(), locations).map_err(error(first_id))?;
-        let assign = |a: &Annotated| assigner.assign(&a.boxes, &a.labels).map_err(error(a.image_id));
+        let assigner =
+            FcosAssigner::new(self.assign.clone(), locations).map_err(error(first_id))?;
+        let assign = |a: &Annotated| {
+            assigner
+                .assign(&a.boxes, &a.labels)
+                .map_err(error(a.image_id))
+        };
         images.iter().map(assign).collect()
     }
 }
@@ -126,17 +143,33 @@ impl HostBatch {
     pub fn upload(self, device: &Device) -> DeviceBatch {
         let b = self.targets.len();
         let n = self.targets.first().map_or(0, |t| t.labels.len());
-        let labels: Vec<i32> = self.targets.iter().flat_map(|t| t.labels.iter().copied()).collect();
-        let ltrb: Vec<f32> =
-            self.targets.iter().flat_map(|t| &t.ltrb).flat_map(|d| d.to_array()).collect();
-        let centerness: Vec<f32> =
-            self.targets.iter().flat_map(|t| t.centerness.iter().copied()).collect();
+        let labels: Vec<i32> = self
+            .targets
+            .iter()
+            .flat_map(|t| t.labels.iter().copied())
+            .collect();
+        let ltrb: Vec<f32> = self
+            .targets
+            .iter()
+            .flat_map(|t| &t.ltrb)
+            .flat_map(|d| d.to_array())
+            .collect();
+        let centerness: Vec<f32> = self
+            .targets
+            .iter()
+            .flat_map(|t| t.centerness.iter().copied())
+            .collect();
         let images = Tensor::from_data(TensorData::new(self.pixels, self.shape), device);
         let targets = LossTargets {
             labels: Tensor::<2, Int>::from_data(TensorData::new(labels, [b, n]), device),
             ltrb: Tensor::from_data(TensorData::new(ltrb, [b, n, 4]), device),
             centerness: Tensor::from_data(TensorData::new(centerness, [b, n]), device),
         };
-        DeviceBatch { image_ids: self.image_ids, counts: self.counts, images, targets }
+        DeviceBatch {
+            image_ids: self.image_ids,
+            counts: self.counts,
+            images,
+            targets,
+        }
     }
 }

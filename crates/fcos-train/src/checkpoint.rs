@@ -67,14 +67,20 @@ impl CheckpointFolder {
 
         let model_file = temporary.join(MODEL);
         let record = model.clone().into_record();
-        record.save(&model_file).map_err(|e| record_error(&model_file, &e))?;
+        record
+            .save(&model_file)
+            .map_err(|e| record_error(&model_file, &e))?;
         let optimizer_file = temporary.join(OPTIMIZER);
-        optimizer.save(&optimizer_file).map_err(|e| record_error(&optimizer_file, &e))?;
+        optimizer
+            .save(&optimizer_file)
+            .map_err(|e| record_error(&optimizer_file, &e))?;
         for file in [&model_file, &optimizer_file] {
-            File::open(file).and_then(|f| f.sync_all()).map_err(|e| io_error(file, e))?;
+            File::open(file)
+                .and_then(|f| f.sync_all())
+                .map_err(|e| io_error(file, e))?;
         }
-        let json = serde_json::to_string_pretty(state)
-            .map_err(|e| io_error(&temporary, e.into()))?;
+        let json =
+            serde_json::to_string_pretty(state).map_err(|e| io_error(&temporary, e.into()))?;
         write_atomically(&temporary.join(STATE), &json)?;
         sync_folder(&temporary)?;
 
@@ -95,7 +101,9 @@ impl CheckpointFolder {
         model: Fcos,
         optimizer: ModuleOptimizer,
     ) -> Result<Option<(Fcos, ModuleOptimizer, RunState)>, TrainError> {
-        let Some(folder) = self.latest()? else { return Ok(None) };
+        let Some(folder) = self.latest()? else {
+            return Ok(None);
+        };
         let state_file = folder.join(STATE);
         let json = fs::read_to_string(&state_file).map_err(|e| io_error(&state_file, e))?;
         let state = serde_json::from_str(&json).map_err(|e| TrainError::Checkpoint {
@@ -104,7 +112,9 @@ impl CheckpointFolder {
         })?;
         let model_file = folder.join(MODEL);
         let record = ModuleRecord::load(&model_file).map_err(|e| record_error(&model_file, &e))?;
-        let model = model.try_load_record(record).map_err(|e| record_error(&model_file, &e))?;
+        let model = model
+            .try_load_record(record)
+            .map_err(|e| record_error(&model_file, &e))?;
         let optimizer_file = folder.join(OPTIMIZER);
         let record = OptimizerRecord::load(&optimizer_file)
             .map_err(|e| record_error(&optimizer_file, &e))?;
@@ -140,5 +150,8 @@ fn remove_folder(folder: &Path) -> Result<(), TrainError> {
 }
 
 fn record_error(path: &Path, error: &burn::store::RecordError) -> TrainError {
-    TrainError::Checkpoint { path: path.to_path_buf(), reason: error.to_string() }
+    TrainError::Checkpoint {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    }
 }

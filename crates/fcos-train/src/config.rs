@@ -90,9 +90,16 @@ impl TrainConfig {
             })?;
             merge(&mut layers, value);
         }
-        let origin = || [preset_or_file, &sets.join(" ")].join(" ").trim().to_string();
-        let config: Self = serde_json::from_value(layers)
-            .map_err(|e| TrainError::Config { origin: origin(), reason: e.to_string() })?;
+        let origin = || {
+            [preset_or_file, &sets.join(" ")]
+                .join(" ")
+                .trim()
+                .to_string()
+        };
+        let config: Self = serde_json::from_value(layers).map_err(|e| TrainError::Config {
+            origin: origin(),
+            reason: e.to_string(),
+        })?;
         config.validate()?;
         Ok(config)
     }
@@ -110,7 +117,10 @@ impl TrainConfig {
 
     /// What a detector trained by these settings needs to predict.
     pub fn detector(&self, classes: ClassList) -> DetectorConfig {
-        let model = FcosConfig { num_classes: classes.len(), ..self.model.clone() };
+        let model = FcosConfig {
+            num_classes: classes.len(),
+            ..self.model.clone()
+        };
         DetectorConfig {
             model,
             preprocess: self.preprocess.clone(),
@@ -135,15 +145,20 @@ impl TrainConfig {
         let looks_like_a_file = path.extension().is_some() || path.components().count() > 1;
         if !looks_like_a_file && !path.exists() {
             let known = Self::preset_names().collect::<Vec<_>>().join(", ");
-            return Err(TrainError::UnknownPreset { name: preset_or_file.into(), known });
+            return Err(TrainError::UnknownPreset {
+                name: preset_or_file.into(),
+                known,
+            });
         }
         std::fs::read_to_string(path).map_err(|e| io_error(path, e))
     }
 }
 
 fn parse_toml(text: &str, origin: &str) -> Result<Value, TrainError> {
-    let table: toml::Table = toml::from_str(text)
-        .map_err(|e| TrainError::Config { origin: origin.into(), reason: e.to_string() })?;
+    let table: toml::Table = toml::from_str(text).map_err(|e| TrainError::Config {
+        origin: origin.into(),
+        reason: e.to_string(),
+    })?;
     Ok(from_toml(toml::Value::Table(table)))
 }
 
@@ -169,7 +184,11 @@ mod tests {
 
     #[test]
     fn overrides_reach_every_depth() {
-        let sets = ["model.head.num_convs=2", "recipe.warmup.iterations=7", "recipe.eval_every=none"];
+        let sets = [
+            "model.head.num_convs=2",
+            "recipe.warmup.iterations=7",
+            "recipe.eval_every=none",
+        ];
         let config = TrainConfig::load("r18-320", &sets.map(String::from)).expect("loads");
         assert_eq!(config.model.head.num_convs, 2);
         assert_eq!(config.recipe.warmup.iterations, 7);
@@ -187,8 +206,13 @@ mod tests {
             ("demo", "nonsense", "expected key=value"),
         ];
         for (config, set, expected) in cases {
-            let sets: Vec<_> = (!set.is_empty()).then(|| set.to_string()).into_iter().collect();
-            let error = TrainConfig::load(config, &sets).expect_err(expected).to_string();
+            let sets: Vec<_> = (!set.is_empty())
+                .then(|| set.to_string())
+                .into_iter()
+                .collect();
+            let error = TrainConfig::load(config, &sets)
+                .expect_err(expected)
+                .to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::TrainError;
 
 pub(crate) fn io_error(path: &Path, source: std::io::Error) -> TrainError {
-    TrainError::Io { path: path.to_path_buf(), source }
+    TrainError::Io {
+        path: path.to_path_buf(),
+        source,
+    }
 }
 
 /// The neighbour under which a file is written before it takes its own name.
@@ -33,7 +36,9 @@ pub(crate) fn write_atomically(path: &Path, text: &str) -> Result<(), TrainError
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), TrainError> {
     // Windows can't open a folder for this, and needs no such call.
     if cfg!(unix) {
-        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| io_error(folder, e))?;
+        File::open(folder)
+            .and_then(|f| f.sync_all())
+            .map_err(|e| io_error(folder, e))?;
     }
     Ok(())
 }

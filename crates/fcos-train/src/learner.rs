@@ -53,15 +53,29 @@ impl Learner {
         schedule: Schedule,
         iteration: u64,
     ) -> Result<Self, TrainError> {
-        let stepper = |factor| ScheduleStepper { schedule: schedule.clone(), factor, iteration };
+        let stepper = |factor| ScheduleStepper {
+            schedule: schedule.clone(),
+            factor,
+            iteration,
+        };
         let rates = ModuleLrScheduler::new(stepper(1.0))
             .with_group(group(BIASES)?, stepper(recipe.bias_lr_factor));
         let clip_grad_norm = recipe.clip_grad_norm;
-        Ok(Self { model: Some(model), optimizer, normalizer, loss, rates, schedule, clip_grad_norm })
+        Ok(Self {
+            model: Some(model),
+            optimizer,
+            normalizer,
+            loss,
+            rates,
+            schedule,
+            clip_grad_norm,
+        })
     }
 
     pub fn model(&self) -> Result<&Fcos, TrainError> {
-        self.model.as_ref().ok_or(TrainError::Internal { what: "a failed step left no model" })
+        self.model.as_ref().ok_or(TrainError::Internal {
+            what: "a failed step left no model",
+        })
     }
 
     /// One step on a batch. `iteration` counts from 0.
@@ -85,8 +99,17 @@ impl Learner {
 
         let learning_rate = self.schedule.at(iteration);
         let rates = self.rates.step();
-        self.model = self.model.take().map(|model| self.optimizer.step(rates, model, grads));
-        Ok(StepLosses { cls, bbox, centerness, grad_norm, learning_rate })
+        self.model = self
+            .model
+            .take()
+            .map(|model| self.optimizer.step(rates, model, grads));
+        Ok(StepLosses {
+            cls,
+            bbox,
+            centerness,
+            grad_norm,
+            learning_rate,
+        })
     }
 }
 
@@ -96,13 +119,21 @@ pub(crate) fn optimizer(recipe: &Recipe) -> Result<ModuleOptimizer, TrainError> 
     let shift = recipe.bias_weight_decay.min(recipe.norm_weight_decay);
     Ok(ModuleOptimizer::from(sgd(recipe, recipe.weight_decay))
         .with_group(group(BIASES)?, sgd(recipe, recipe.bias_weight_decay), None)
-        .with_group(group(NORM_SCALES)?, sgd(recipe, recipe.norm_weight_decay), None)
+        .with_group(
+            group(NORM_SCALES)?,
+            sgd(recipe, recipe.norm_weight_decay),
+            None,
+        )
         .with_group(group(NORM_SHIFTS)?, sgd(recipe, shift), None))
 }
 
 fn sgd(recipe: &Recipe, weight_decay: f64) -> Sgd {
     // Burn's default dampening is 0.1; torch's, and so every published recipe's, is 0.
-    let momentum = MomentumConfig { momentum: recipe.momentum, dampening: 0.0, nesterov: false };
+    let momentum = MomentumConfig {
+        momentum: recipe.momentum,
+        dampening: 0.0,
+        nesterov: false,
+    };
     let decay = (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32));
     SgdConfig::new()
         .with_momentum((recipe.momentum > 0.0).then_some(momentum))
@@ -111,8 +142,9 @@ fn sgd(recipe: &Recipe, weight_decay: f64) -> Sgd {
 }
 
 fn group(regex: &str) -> Result<ParamGroup, TrainError> {
-    ParamGroup::from_regex(regex)
-        .map_err(|_| TrainError::Internal { what: "a parameter group's pattern does not compile" })
+    ParamGroup::from_regex(regex).map_err(|_| TrainError::Internal {
+        what: "a parameter group's pattern does not compile",
+    })
 }
 
 fn read_losses(output: &LossOutput) -> Result<[f32; 3], TrainError> {
@@ -122,7 +154,9 @@ fn read_losses(output: &LossOutput) -> Result<[f32; 3], TrainError> {
         .register(output.centerness.clone().detach())
         .execute();
     let values: Vec<f32> = data.iter().flat_map(|d| d.iter::<f32>()).collect();
-    values.try_into().map_err(|_| TrainError::Internal { what: "a loss is not one number" })
+    values.try_into().map_err(|_| TrainError::Internal {
+        what: "a loss is not one number",
+    })
 }
 
 fn finite(
@@ -134,7 +168,12 @@ fn finite(
     if value.is_finite() {
         return Ok(());
     }
-    Err(TrainError::NonFinite { component, value, iteration, image_ids: image_ids.to_vec() })
+    Err(TrainError::NonFinite {
+        component,
+        value,
+        iteration,
+        image_ids: image_ids.to_vec(),
+    })
 }
 
 /// Scales all gradients by `max_norm / norm` where their common L2 norm is larger; returns the
@@ -144,16 +183,24 @@ pub(crate) fn clip_global_norm(
     mut grads: GradientsParams,
     max_norm: Option<f64>,
 ) -> Result<(GradientsParams, f32), TrainError> {
-    let mut squares = SumOfSquares { grads: &grads, sum: None };
+    let mut squares = SumOfSquares {
+        grads: &grads,
+        sum: None,
+    };
     model.visit(&mut squares);
-    let Some(sum) = squares.sum else { return Ok((grads, 0.0)) };
+    let Some(sum) = squares.sum else {
+        return Ok((grads, 0.0));
+    };
     let norm: f32 = sum.sqrt().into_scalar();
     if let Some(max_norm) = max_norm
         && f64::from(norm) > max_norm
     {
         // torch adds 1e-6 to the norm.
         let factor = max_norm / (f64::from(norm) + 1e-6);
-        model.visit(&mut ScaleGradients { grads: &mut grads, factor });
+        model.visit(&mut ScaleGradients {
+            grads: &mut grads,
+            factor,
+        });
     }
     Ok((grads, norm))
 }
@@ -165,7 +212,9 @@ struct SumOfSquares<'a> {
 
 impl ModuleVisitor for SumOfSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(grad) = self.grads.get::<D>(param.id) else { return };
+        let Some(grad) = self.grads.get::<D>(param.id) else {
+            return;
+        };
         let square = (grad.clone() * grad).sum();
         self.sum = Some(match self.sum.take() {
             Some(sum) => sum + square,

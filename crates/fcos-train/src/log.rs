@@ -81,11 +81,14 @@ impl RowLog {
 
     /// Appends a row and hands it to the operating system.
     pub fn push(&mut self, row: &impl Row) -> Result<(), TrainError> {
-        let mut line = serde_json::to_vec(row)
-            .map_err(|e| io_error(&self.jsonl_path, e.into()))?;
+        let mut line = serde_json::to_vec(row).map_err(|e| io_error(&self.jsonl_path, e.into()))?;
         line.push(b'\n');
-        self.jsonl.write_all(&line).map_err(|e| io_error(&self.jsonl_path, e))?;
-        self.csv.serialize(row).map_err(|e| io_error(&self.csv_path, e.into()))?;
+        self.jsonl
+            .write_all(&line)
+            .map_err(|e| io_error(&self.jsonl_path, e))?;
+        self.csv
+            .serialize(row)
+            .map_err(|e| io_error(&self.csv_path, e.into()))?;
         self.csv.flush().map_err(|e| io_error(&self.csv_path, e))
     }
 }

@@ -75,7 +75,11 @@ pub enum WarmupKind {
 
 impl Default for Warmup {
     fn default() -> Self {
-        Self { iterations: 500, factor: 0.001, kind: WarmupKind::Linear }
+        Self {
+            iterations: 500,
+            factor: 0.001,
+            kind: WarmupKind::Linear,
+        }
     }
 }
 
@@ -121,18 +125,50 @@ impl Recipe {
         let not_negative = |v: f64| v.is_finite() && v >= 0.0;
         let checks = [
             (self.batch_size > 0, "batch_size", "at least 1"),
-            (self.iterations.unwrap_or(self.epochs) > 0, "epochs / iterations", "at least 1"),
+            (
+                self.iterations.unwrap_or(self.epochs) > 0,
+                "epochs / iterations",
+                "at least 1",
+            ),
             (positive(self.learning_rate), "learning_rate", "above 0"),
             ((0.0..1.0).contains(&self.momentum), "momentum", "in [0, 1)"),
-            (not_negative(self.weight_decay), "weight_decay", "at least 0"),
-            (not_negative(self.norm_weight_decay), "norm_weight_decay", "at least 0"),
-            (not_negative(self.bias_weight_decay), "bias_weight_decay", "at least 0"),
+            (
+                not_negative(self.weight_decay),
+                "weight_decay",
+                "at least 0",
+            ),
+            (
+                not_negative(self.norm_weight_decay),
+                "norm_weight_decay",
+                "at least 0",
+            ),
+            (
+                not_negative(self.bias_weight_decay),
+                "bias_weight_decay",
+                "at least 0",
+            ),
             (positive(self.bias_lr_factor), "bias_lr_factor", "above 0"),
-            (not_negative(self.warmup.factor), "warmup.factor", "at least 0"),
-            (self.milestones.iter().all(|m| (0.0..=1.0).contains(m)), "milestones", "in [0, 1]"),
+            (
+                not_negative(self.warmup.factor),
+                "warmup.factor",
+                "at least 0",
+            ),
+            (
+                self.milestones.iter().all(|m| (0.0..=1.0).contains(m)),
+                "milestones",
+                "in [0, 1]",
+            ),
             (positive(self.gamma), "gamma", "above 0"),
-            (self.clip_grad_norm.is_none_or(positive), "clip_grad_norm", "above 0, or none"),
-            (self.eval_every != Some(0), "eval_every", "at least 1, or none"),
+            (
+                self.clip_grad_norm.is_none_or(positive),
+                "clip_grad_norm",
+                "above 0, or none",
+            ),
+            (
+                self.eval_every != Some(0),
+                "eval_every",
+                "at least 1, or none",
+            ),
             (self.checkpoint_every > 0, "checkpoint_every", "at least 1"),
             (self.log_every > 0, "log_every", "at least 1"),
             (self.loader_threads > 0, "loader_threads", "at least 1"),
@@ -146,8 +182,17 @@ impl Recipe {
 
     /// The schedule for a run of `total` steps.
     pub fn schedule(&self, total: u64) -> Schedule {
-        let milestones = self.milestones.iter().map(|m| (m * total as f64).round() as u64).collect();
-        Schedule { base: self.learning_rate, warmup: self.warmup, milestones, gamma: self.gamma }
+        let milestones = self
+            .milestones
+            .iter()
+            .map(|m| (m * total as f64).round() as u64)
+            .collect();
+        Schedule {
+            base: self.learning_rate,
+            warmup: self.warmup,
+            milestones,
+            gamma: self.gamma,
+        }
     }
 }
 
@@ -168,7 +213,11 @@ impl Schedule {
     }
 
     fn warmup_factor(&self, iteration: u64) -> f64 {
-        let Warmup { iterations, factor, kind } = self.warmup;
+        let Warmup {
+            iterations,
+            factor,
+            kind,
+        } = self.warmup;
         if iteration >= iterations {
             return 1.0;
         }
@@ -209,7 +258,11 @@ mod tests {
     fn recipe(kind: WarmupKind) -> Recipe {
         Recipe {
             learning_rate: 0.01,
-            warmup: Warmup { iterations: 4, factor: 0.2, kind },
+            warmup: Warmup {
+                iterations: 4,
+                factor: 0.2,
+                kind,
+            },
             milestones: vec![0.75, 0.92],
             ..Recipe::default()
         }
@@ -219,11 +272,23 @@ mod tests {
     fn linear_warmup_then_two_drops() {
         let s = recipe(WarmupKind::Linear).schedule(100);
         let expected = [
-            (0, 0.002), (1, 0.004), (2, 0.006), (3, 0.008), (4, 0.01), (74, 0.01),
-            (75, 0.001), (91, 0.001), (92, 0.0001), (99, 0.0001),
+            (0, 0.002),
+            (1, 0.004),
+            (2, 0.006),
+            (3, 0.008),
+            (4, 0.01),
+            (74, 0.01),
+            (75, 0.001),
+            (91, 0.001),
+            (92, 0.0001),
+            (99, 0.0001),
         ];
         for (iteration, rate) in expected {
-            assert!((s.at(iteration) - rate).abs() < 1e-12, "step {iteration}: {}", s.at(iteration));
+            assert!(
+                (s.at(iteration) - rate).abs() < 1e-12,
+                "step {iteration}: {}",
+                s.at(iteration)
+            );
         }
     }
 
@@ -236,14 +301,22 @@ mod tests {
     #[test]
     fn the_stepper_starts_where_told() {
         let schedule = recipe(WarmupKind::Linear).schedule(100);
-        let mut stepper = ScheduleStepper { schedule: schedule.clone(), factor: 2.0, iteration: 74 };
+        let mut stepper = ScheduleStepper {
+            schedule: schedule.clone(),
+            factor: 2.0,
+            iteration: 74,
+        };
         assert_eq!(stepper.step(), 2.0 * schedule.at(74));
         assert_eq!(stepper.step(), 2.0 * schedule.at(75));
     }
 
     #[test]
     fn length_of_a_run() {
-        let mut r = Recipe { batch_size: 4, epochs: 24, ..Recipe::default() };
+        let mut r = Recipe {
+            batch_size: 4,
+            epochs: 24,
+            ..Recipe::default()
+        };
         assert_eq!(r.total_iterations(205), 24 * 51);
         assert_eq!(r.total_iterations(3), 24);
         r.iterations = Some(7);

@@ -24,7 +24,10 @@ pub fn write_run_curves(folder: &Path) -> Result<(), TrainError> {
 fn loss_charts(steps: &[StepRow]) -> [Chart; 2] {
     let series = |name: &str, value: fn(&StepRow) -> f64| Series {
         name: name.into(),
-        points: steps.iter().map(|row| (row.iteration as f64, value(row))).collect(),
+        points: steps
+            .iter()
+            .map(|row| (row.iteration as f64, value(row)))
+            .collect(),
     };
     let chart = |title: &str, series, smoothing| Chart {
         title: title.into(),
@@ -40,14 +43,21 @@ fn loss_charts(steps: &[StepRow]) -> [Chart; 2] {
     ];
     [
         chart("Loss", losses, LOSS_SMOOTHING),
-        chart("Learning rate", vec![series("learning rate", |r| r.learning_rate)], 0.0),
+        chart(
+            "Learning rate",
+            vec![series("learning rate", |r| r.learning_rate)],
+            0.0,
+        ),
     ]
 }
 
 fn ap_chart(evals: &[EvalRow]) -> Chart {
     let series = |name: &str, value: fn(&EvalRow) -> f64| Series {
         name: name.into(),
-        points: evals.iter().map(|row| (row.iteration as f64, value(row))).collect(),
+        points: evals
+            .iter()
+            .map(|row| (row.iteration as f64, value(row)))
+            .collect(),
     };
     Chart {
         title: "Average precision on the val set".into(),

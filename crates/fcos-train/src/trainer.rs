@@ -167,7 +167,9 @@ impl Trainer {
         let mut plan_health = vec![(config.data.train_annotations.clone(), health)];
         let validation = Validation::load(&config, &train.classes)?;
         plan_health.extend(
-            validation.as_ref().map(|v| (v.annotations().to_path_buf(), v.health().clone())),
+            validation
+                .as_ref()
+                .map(|v| (v.annotations().to_path_buf(), v.health().clone())),
         );
 
         let device = device.clone().autodiff();
@@ -175,7 +177,11 @@ impl Trainer {
         let model = config.detector(train.classes.clone()).model.init(&device)?;
         let total = config.recipe.total_iterations(train.len());
         let normalizer = config.loss.init_normalizer();
-        let fresh = RunState { iteration: 0, normalizer, best: None };
+        let fresh = RunState {
+            iteration: 0,
+            normalizer,
+            best: None,
+        };
         let checkpoints = CheckpointFolder::new(folder);
         let optimizer = optimizer(&config.recipe)?;
         let (model, optimizer, state) = match checkpoints.load(model.clone(), optimizer.clone())? {
@@ -192,10 +198,25 @@ impl Trainer {
         };
         let loss = (config.loss.init(), state.normalizer);
         let schedule = config.recipe.schedule(total);
-        let learner =
-            Learner::new(model, optimizer, loss, &config.recipe, schedule, state.iteration)?;
+        let learner = Learner::new(
+            model,
+            optimizer,
+            loss,
+            &config.recipe,
+            schedule,
+            state.iteration,
+        )?;
         let folder = folder.to_path_buf();
-        Ok(Self { config, folder, device, train: Arc::new(train), validation, learner, state, plan })
+        Ok(Self {
+            config,
+            folder,
+            device,
+            train: Arc::new(train),
+            validation,
+            learner,
+            state,
+            plan,
+        })
     }
 
     /// Trains to the end.
@@ -224,7 +245,12 @@ impl Trainer {
                 steps.push(&row)?;
             }
             observer.stepped(&row, &self.plan);
-            if self.config.recipe.eval_every.map_or(self.is_last(), |every| self.is_due(every)) {
+            if self
+                .config
+                .recipe
+                .eval_every
+                .map_or(self.is_last(), |every| self.is_due(every))
+            {
                 metrics = self.evaluate(&mut evals, observer)?;
                 clock = Instant::now();
             }
@@ -271,8 +297,7 @@ impl Trainer {
 
     fn row(&self, losses: &StepLosses, positives: f32, images_per_second: f64) -> StepRow {
         let seen = self.state.iteration as f64 * self.config.recipe.batch_size as f64;
-        let [cls, bbox, centerness] =
-            [losses.cls, losses.bbox, losses.centerness].map(f64::from);
+        let [cls, bbox, centerness] = [losses.cls, losses.bbox, losses.centerness].map(f64::from);
         StepRow {
             iteration: self.state.iteration,
             epoch: seen / self.plan.train_images as f64,
@@ -292,7 +317,9 @@ impl Trainer {
         evals: &mut RowLog,
         observer: &mut dyn Observer,
     ) -> Result<Option<CocoMetrics>, TrainError> {
-        let Some(validation) = &self.validation else { return Ok(None) };
+        let Some(validation) = &self.validation else {
+            return Ok(None);
+        };
         let pipeline = Pipeline::new(self.learner.model()?.clone(), self.detector_config());
         let mut progress = |done| observer.evaluating(done, validation.len());
         let metrics = validation.evaluate(&pipeline, &mut progress)?;
@@ -313,7 +340,9 @@ impl Trainer {
 
     fn save_weights(&self, name: &str) -> Result<(), TrainError> {
         let model: &Fcos = self.learner.model()?;
-        Ok(self.detector_config().save(&self.folder.join(name), model)?)
+        Ok(self
+            .detector_config()
+            .save(&self.folder.join(name), model)?)
     }
 
     fn detector_config(&self) -> DetectorConfig {
@@ -327,8 +356,14 @@ fn next_batch(
 ) -> Result<HostBatch, TrainError> {
     match loader.next() {
         Some(Ok(batch)) => batch,
-        Some(Err(e)) => Err(TrainError::Loader { iteration, reason: e.to_string() }),
-        None => Err(TrainError::Loader { iteration, reason: "it ended early".into() }),
+        Some(Err(e)) => Err(TrainError::Loader {
+            iteration,
+            reason: e.to_string(),
+        }),
+        None => Err(TrainError::Loader {
+            iteration,
+            reason: "it ended early".into(),
+        }),
     }
 }
 
@@ -353,7 +388,9 @@ fn settle_config(
     let file = folder.join(CONFIG_FILE);
     if file.exists() {
         if !resume {
-            return Err(TrainError::RunExists { path: folder.to_path_buf() });
+            return Err(TrainError::RunExists {
+                path: folder.to_path_buf(),
+            });
         }
         return TrainConfig::load(&file.to_string_lossy(), &[]);
     }

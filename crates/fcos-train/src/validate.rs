@@ -25,8 +25,13 @@ impl Validation {
         classes: &ClassList,
     ) -> Result<Option<Self>, TrainError> {
         let data = &config.data;
-        let Some(annotations) = &data.val_annotations else { return Ok(None) };
-        let images = data.val_images.clone().unwrap_or_else(|| data.train_images.clone());
+        let Some(annotations) = &data.val_annotations else {
+            return Ok(None);
+        };
+        let images = data
+            .val_images
+            .clone()
+            .unwrap_or_else(|| data.train_images.clone());
         Self::open(annotations, &images, classes).map(Some)
     }
 
@@ -42,7 +47,12 @@ impl Validation {
         let (dataset, health) = Dataset::from_coco(annotations, images)?;
         let dataset = dataset.with_classes(classes)?;
         let evaluator = CocoEvaluator::from_file(annotations)?;
-        Ok(Self { dataset, health, annotations: annotations.to_path_buf(), evaluator })
+        Ok(Self {
+            dataset,
+            health,
+            annotations: annotations.to_path_buf(),
+            evaluator,
+        })
     }
 
     /// The images and their boxes.
@@ -78,7 +88,9 @@ impl Validation {
         pipeline: &Pipeline,
         progress: &mut dyn FnMut(usize),
     ) -> Result<CocoMetrics, TrainError> {
-        Ok(self.evaluator.evaluate(&self.predict(pipeline, progress)?)?)
+        Ok(self
+            .evaluator
+            .evaluate(&self.predict(pipeline, progress)?)?)
     }
 
     /// COCO result rows of all images; `progress` hears how many are done.

@@ -62,7 +62,10 @@ impl Detections {
     pub fn to_coco(&self, image_id: u64, file_name: &str, category_ids: &[u64]) -> Vec<CocoResult> {
         let row = |d: &Detection| CocoResult {
             image_id,
-            category_id: category_ids.get(d.label as usize).copied().unwrap_or(u64::from(d.label) + 1),
+            category_id: category_ids
+                .get(d.label as usize)
+                .copied()
+                .unwrap_or(u64::from(d.label) + 1),
             bbox: d.bbox.to_xywh(),
             score: d.score,
             file_name: file_name.into(),

@@ -54,7 +54,11 @@ impl Detector {
     pub fn new(model: Fcos, config: DetectorConfig) -> Self {
         let names = config.classes.iter().map(Arc::from).collect();
         let pipeline = Pipeline::new(model.clone(), config);
-        Self { model, pipeline, names }
+        Self {
+            model,
+            pipeline,
+            names,
+        }
     }
 
     /// Loads a weights file of this library: it holds the settings and class names too.
@@ -139,7 +143,10 @@ impl Detector {
         images: &[&RgbImage],
     ) -> Result<(Vec<Detections>, Timings), DetectorError> {
         let batch = self.pipeline.predict(images)?;
-        let named = batch.detections.iter().map(|found| Detections::new(found, &self.names));
+        let named = batch
+            .detections
+            .iter()
+            .map(|found| Detections::new(found, &self.names));
         Ok((named.collect(), batch.timings))
     }
 }

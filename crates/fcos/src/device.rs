@@ -48,7 +48,11 @@ const NAMES: [&str; 2] = ["auto", "flex"];
 impl DeviceSpec {
     /// The devices that this build has, best first.
     pub fn compiled() -> Vec<Self> {
-        if cfg!(feature = "flex") { vec![Self::Flex] } else { Vec::new() }
+        if cfg!(feature = "flex") {
+            vec![Self::Flex]
+        } else {
+            Vec::new()
+        }
     }
 
     /// The device itself.
@@ -99,7 +103,10 @@ mod tests {
         for name in NAMES {
             assert_eq!(name.parse::<DeviceSpec>().expect(name).to_string(), name);
         }
-        let error = "gpu".parse::<DeviceSpec>().expect_err("unknown").to_string();
+        let error = "gpu"
+            .parse::<DeviceSpec>()
+            .expect_err("unknown")
+            .to_string();
         assert!(error.contains("`gpu`") && error.contains("flex"), "{error}");
     }
 
@@ -108,6 +115,9 @@ mod tests {
         for spec in DeviceSpec::compiled() {
             assert!(spec.device().is_ok(), "{spec}");
         }
-        assert_eq!(DeviceSpec::Auto.device().is_ok(), !DeviceSpec::compiled().is_empty());
+        assert_eq!(
+            DeviceSpec::Auto.device().is_ok(),
+            !DeviceSpec::compiled().is_empty()
+        );
     }
 }

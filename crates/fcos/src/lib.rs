@@ -59,5 +59,5 @@ pub mod draw;
 
 pub use detections::{CocoResult, Detection, Detections, label_ids};
 pub use detector::{Detector, DetectorError};
-pub use draw::{Label, draw_detections, side_by_side};
 pub use device::{DeviceError, DeviceSpec};
+pub use draw::{Label, draw_detections, side_by_side};

@@ -179,8 +179,9 @@ fn is_complete(dir: &Path, manifest: &Manifest) -> bool {
         })
 }
 
+/// The number is the image's id.
 fn file_name(index: u32) -> String {
-    format!("{index:06}.png")
+    format!("{:06}.png", index + 1)
 }
 
 fn partial_folder(dir: &Path) -> Result<PathBuf, SyntheticError> {

@@ -62,8 +62,12 @@ impl Channels<'_> {
             .collect();
         let of = |channel: usize| sums.iter().skip(channel).step_by(channels);
         ParamGrads {
-            gamma: (0..channels).map(|c| of(c).map(|s| s.0).sum::<f64>() as f32).collect(),
-            beta: (0..channels).map(|c| of(c).map(|s| s.1).sum::<f64>() as f32).collect(),
+            gamma: (0..channels)
+                .map(|c| of(c).map(|s| s.0).sum::<f64>() as f32)
+                .collect(),
+            beta: (0..channels)
+                .map(|c| of(c).map(|s| s.1).sum::<f64>() as f32)
+                .collect(),
         }
     }
 }

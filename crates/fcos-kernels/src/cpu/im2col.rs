@@ -133,7 +133,9 @@ impl<'a> Block<'a> {
         let (stride, left) = (shape.stride[1], shape.padding[1]);
         let offset = kx * shape.dilation[1];
         let first = left.saturating_sub(offset).div_ceil(stride);
-        let end = (shape.input[1] + left).saturating_sub(offset).div_ceil(stride);
+        let end = (shape.input[1] + left)
+            .saturating_sub(offset)
+            .div_ceil(stride);
         let cols = first..end.min(shape.output()[1]).max(first);
         let start = (first * stride + offset).saturating_sub(left);
         Tap { cols, start }
@@ -150,7 +152,8 @@ impl<'a> Block<'a> {
                 let (channel, tap) = (row / self.taps(), row % self.taps());
                 let (ky, tap) = (tap / shape.kernel[1], self.tap(tap % shape.kernel[1]));
                 for image in self.images() {
-                    let plane = &x[(image * shape.in_channels + channel) * plane_len..][..plane_len];
+                    let plane =
+                        &x[(image * shape.in_channels + channel) * plane_len..][..plane_len];
                     for (oy, first) in self.rows_of(image) {
                         let out = &mut columns[first..first + width];
                         let row = self.input_row(oy, ky);
@@ -206,7 +209,12 @@ impl<'a> Block<'a> {
         let (per_group, taps, pixels) = self.group_sizes();
         self.for_groups(columns, taps * pixels, |group, columns, threads| {
             let weight = MatRef::new(&weight[group * per_group * taps..], per_group, taps, taps);
-            let grads = MatRef::new(&grads[group * per_group * pixels..], per_group, pixels, pixels);
+            let grads = MatRef::new(
+                &grads[group * per_group * pixels..],
+                per_group,
+                pixels,
+                pixels,
+            );
             let columns = MatMut::new(columns, taps, pixels, pixels);
             matmul(columns, Write::Replace, weight.t(), grads, threads);
         });
@@ -217,7 +225,12 @@ impl<'a> Block<'a> {
         let (per_group, taps, pixels) = self.group_sizes();
         self.for_groups(dw, per_group * taps, |group, dw, threads| {
             let columns = MatRef::new(&columns[group * taps * pixels..], taps, pixels, pixels);
-            let grads = MatRef::new(&grads[group * per_group * pixels..], per_group, pixels, pixels);
+            let grads = MatRef::new(
+                &grads[group * per_group * pixels..],
+                per_group,
+                pixels,
+                pixels,
+            );
             let dw = MatMut::new(dw, per_group, taps, taps);
             matmul(dw, write, grads, columns.t(), threads);
         });

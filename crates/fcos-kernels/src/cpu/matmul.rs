@@ -82,7 +82,10 @@ fn assert_inside(len: usize, rows: usize, cols: usize, row_stride: usize) {
     } else {
         (rows - 1) * row_stride + cols
     };
-    assert!(needed <= len, "matrix of {needed} elements in slice of {len}");
+    assert!(
+        needed <= len,
+        "matrix of {needed} elements in slice of {len}"
+    );
 }
 
 /// What happens to the former content of the output.

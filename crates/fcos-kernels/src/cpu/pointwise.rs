@@ -31,7 +31,13 @@ pub(crate) fn forward(
     for (x, y) in x.chunks(cin * pixels).zip(y.chunks_mut(cout * pixels)) {
         let write = fill_bias(bias, pixels, y);
         let x = MatRef::new(x, cin, pixels, pixels);
-        matmul(MatMut::new(y, cout, pixels, pixels), write, weight, x, Threads::All);
+        matmul(
+            MatMut::new(y, cout, pixels, pixels),
+            write,
+            weight,
+            x,
+            Threads::All,
+        );
     }
 }
 

@@ -13,7 +13,12 @@ use crate::cpu::affine::Channels;
 use crate::flex::{Values, dims, tensor};
 
 /// `scale * x + shift` of `x [B, C, H, W]` with `[C]` each, rectified at will.
-pub(crate) fn forward(x: FlexTensor, scale: FlexTensor, shift: FlexTensor, relu: bool) -> FlexTensor {
+pub(crate) fn forward(
+    x: FlexTensor,
+    scale: FlexTensor,
+    shift: FlexTensor,
+    relu: bool,
+) -> FlexTensor {
     let dims = dims::<4>(&x);
     let (x, scale, shift) = (Values::of(x), Values::of(scale), Values::of(shift));
     let mut y = vec![0.0; x.as_slice().len()];
@@ -37,7 +42,11 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     relu: bool,
 ) -> Tracked<C> {
     let nodes = [x.node(), scale.node(), shift.node()];
-    match AffineBackward.prepare::<C>(nodes).compute_bound().stateful() {
+    match AffineBackward
+        .prepare::<C>(nodes)
+        .compute_bound()
+        .stateful()
+    {
         OpsKind::Tracked(mut prep) => {
             let x_state = prep.checkpoint(&x);
             let (scale, shift) = (scale.into_primitive(), shift.into_primitive());

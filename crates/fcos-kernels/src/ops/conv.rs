@@ -55,11 +55,20 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     options: Conv2dOptions,
 ) -> Tracked<C> {
     let nodes = [x.node(), weight.node(), bias.node()];
-    match Conv2dBackward.prepare::<C>(nodes).compute_bound().stateful() {
+    match Conv2dBackward
+        .prepare::<C>(nodes)
+        .compute_bound()
+        .stateful()
+    {
         OpsKind::Tracked(mut prep) => {
             let x_state = prep.checkpoint(&x);
             let weight = weight.into_primitive();
-            let y = forward(x.into_primitive(), weight.clone(), bias.into_primitive(), options);
+            let y = forward(
+                x.into_primitive(),
+                weight.clone(),
+                bias.into_primitive(),
+                options,
+            );
             prep.finish((x_state, weight, options), y)
         }
         OpsKind::UnTracked(prep) => prep.finish(forward(
@@ -118,6 +127,11 @@ fn weight_grad(shape: &ConvShape, x: FlexTensor, dy: &Values) -> FlexTensor {
 
 fn bias_grad(shape: &ConvShape, dy: &Values) -> FlexTensor {
     let mut db = vec![0.0; shape.out_channels];
-    conv::bias_grad(shape.out_channels, shape.out_plane(), dy.as_slice(), &mut db);
+    conv::bias_grad(
+        shape.out_channels,
+        shape.out_plane(),
+        dy.as_slice(),
+        &mut db,
+    );
     tensor(db, [shape.out_channels])
 }

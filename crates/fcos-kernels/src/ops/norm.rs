@@ -58,7 +58,12 @@ pub(crate) fn forward(
     let (x, gamma, beta) = (Values::of(x), Values::of(gamma), Values::of(beta));
     let statistics = shape.statistics(x.as_slice());
     let mut y = vec![0.0; x.as_slice().len()];
-    shape.forward(x.as_slice(), &statistics, options.params(&gamma, &beta), &mut y);
+    shape.forward(
+        x.as_slice(),
+        &statistics,
+        options.params(&gamma, &beta),
+        &mut y,
+    );
     (tensor(y, dims), statistics)
 }
 
@@ -125,10 +130,20 @@ impl Backward<Flex, 3> for NormBackward {
         let state = ops.state;
         let x: FlexTensor = checkpointer.retrieve_node_output(state.x);
         let (shape, dims) = (state.options.shape_of(&x), dims::<4>(&x));
-        let (x, gamma, beta) = (Values::of(x), Values::of(state.gamma), Values::of(state.beta));
+        let (x, gamma, beta) = (
+            Values::of(x),
+            Values::of(state.gamma),
+            Values::of(state.beta),
+        );
         let params = state.options.params(&gamma, &beta);
         let mut dx = vec![0.0; x.as_slice().len()];
-        let of_params = shape.backward(x.as_slice(), &state.statistics, params, dy.as_slice(), &mut dx);
+        let of_params = shape.backward(
+            x.as_slice(),
+            &state.statistics,
+            params,
+            dy.as_slice(),
+            &mut dx,
+        );
         let results = [
             tensor(dx, dims),
             tensor(of_params.gamma, [shape.channels]),

@@ -41,7 +41,9 @@ pub(crate) fn tracked<C: CheckpointStrategy>(x: Tracked<C>) -> Tracked<C> {
 
 /// [`add_forward`], recorded.
 pub(crate) fn tracked_add<C: CheckpointStrategy>(a: Tracked<C>, b: Tracked<C>) -> Tracked<C> {
-    let prep = ReluBackward.prepare::<C>([a.node(), b.node()]).compute_bound();
+    let prep = ReluBackward
+        .prepare::<C>([a.node(), b.node()])
+        .compute_bound();
     let y = add_forward(a.into_primitive(), b.into_primitive());
     match prep.stateful() {
         OpsKind::Tracked(prep) => prep.finish(y.clone(), y),

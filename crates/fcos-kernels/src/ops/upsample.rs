@@ -30,7 +30,9 @@ pub(crate) fn forward(coarse: FlexTensor, fine: FlexTensor) -> FlexTensor {
 
 /// [`forward`], recorded.
 pub(crate) fn tracked<C: CheckpointStrategy>(coarse: Tracked<C>, fine: Tracked<C>) -> Tracked<C> {
-    let prep = UpsampleBackward.prepare::<C>([coarse.node(), fine.node()]).compute_bound();
+    let prep = UpsampleBackward
+        .prepare::<C>([coarse.node(), fine.node()])
+        .compute_bound();
     let dims_coarse = dims(coarse.primitive());
     let y = forward(coarse.into_primitive(), fine.into_primitive());
     match prep.stateful() {

@@ -42,7 +42,11 @@ pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
 /// The bits of a tensor of `f32`.
 pub fn bits<const D: usize>(tensor: &Tensor<D>) -> Vec<u32> {
     let values = tensor.clone().into_data().into_vec::<f32>();
-    values.expect("f32 values").iter().map(|v| v.to_bits()).collect()
+    values
+        .expect("f32 values")
+        .iter()
+        .map(|v| v.to_bits())
+        .collect()
 }
 
 /// The largest difference, in units of the largest expected magnitude.
@@ -54,7 +58,15 @@ pub fn relative_error(actual: &[f64], expected: &[f64]) -> f64 {
 }
 
 /// Fails unless the tensors agree to `tolerance` of the largest expected magnitude.
-pub fn assert_close<const D: usize>(actual: &Tensor<D>, expected: &[f64], tolerance: f64, what: &str) {
+pub fn assert_close<const D: usize>(
+    actual: &Tensor<D>,
+    expected: &[f64],
+    tolerance: f64,
+    what: &str,
+) {
     let error = relative_error(&values(actual), expected);
-    assert!(error < tolerance, "{what}: error {error:e}, allowed {tolerance:e}");
+    assert!(
+        error < tolerance,
+        "{what}: error {error:e}, allowed {tolerance:e}"
+    );
 }

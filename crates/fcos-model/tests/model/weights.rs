@@ -2,8 +2,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, TensorData};
+use fcos_core::ClassList;
 use fcos_model::weights::{self, WeightsError};
-use fcos_model::{Fcos, FcosConfig};
+use fcos_model::{DetectorConfig, Fcos, FcosConfig};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -380,4 +381,29 @@ fn a_lying_configuration_costs_nothing() {
         e["model"]["backbone"]["width"] = json!(1024);
     });
     assert!(matches!(saved.error(&bytes), WeightsError::Tensors { .. }));
+}
+
+#[test]
+fn detector_settings_come_back_and_fit_the_network() {
+    let saved = Saved::new();
+    let device = Device::flex();
+    let config = saved.model.config().clone();
+    let classes = ClassList::new(["cat", "dog", "cow"]).expect("names");
+    let mut detector = DetectorConfig::new(config.clone(), classes);
+    detector.preprocess.short_side = 123;
+    detector.save(&saved.path, &saved.model).expect("saves");
+    let (model, found) = DetectorConfig::load(&saved.path, &device).expect("loads");
+    assert_eq!((model.config(), &found), (&config, &detector));
+
+    detector.classes = ClassList::new(["cat", "dog"]).expect("names");
+    detector.save(&saved.path, &saved.model).expect("saves");
+    let error = DetectorConfig::load(&saved.path, &device).expect_err("two names");
+    assert!(
+        error.to_string().contains("2 class names for 3 classes"),
+        "{error}"
+    );
+
+    fs::write(&saved.path, &saved.bytes).expect("writes");
+    let error = DetectorConfig::load(&saved.path, &device).expect_err("no settings");
+    assert!(matches!(error, WeightsError::Metadata { .. }));
 }

@@ -1,0 +1,48 @@
+//! Time to assign targets for one image of 800 × 1344 (22,400 locations), by number of boxes.
+//!
+//! ```sh
+//! cargo bench -p fcos-benches --bench assignment
+//! ```
+
+#![allow(missing_docs, reason = "criterion's macro makes a public function")]
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use fcos_core::{BBox, LocationRule, Locations, Size};
+use fcos_targets::{AssignConfig, FcosAssigner};
+
+const STRIDES: [usize; 5] = [8, 16, 32, 64, 128];
+
+/// Boxes of all sizes all over the image, the same in every run.
+fn boxes(count: usize) -> Vec<BBox> {
+    let spread = |i: usize, factor: usize, range: usize| (i * factor % range) as f32;
+    let one = |i: usize| {
+        let (width, height) = (8.0 + spread(i, 97, 600), 8.0 + spread(i, 61, 500));
+        BBox::from_xywh([spread(i, 131, 740), spread(i, 71, 300), width, height])
+    };
+    (0..count).map(one).collect()
+}
+
+fn assignment(criterion: &mut Criterion) {
+    let input = Size {
+        width: 1344,
+        height: 800,
+    };
+    let locations = Locations::new(input, &STRIDES, LocationRule::HalfStride);
+    let assigner = FcosAssigner::new(AssignConfig::default(), &locations).expect("five levels");
+    let mut group = criterion.benchmark_group("assignment");
+    for count in [1, 10, 100, 500] {
+        let boxes = boxes(count);
+        let labels = vec![0; count];
+        group.bench_with_input(
+            BenchmarkId::from_parameter(count),
+            &boxes,
+            |bencher, boxes| {
+                bencher.iter(|| assigner.assign(boxes, &labels).expect("valid boxes"));
+            },
+        );
+    }
+    group.finish();
+}
+
+criterion_group!(benches, assignment);
+criterion_main!(benches);
