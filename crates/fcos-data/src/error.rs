@@ -14,14 +14,6 @@ pub enum DataError {
         /// Why.
         source: io::Error,
     },
-    /// A file can't be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// The annotation file is no JSON, or not of COCO's layout.
     #[error("{}:{}:{}: {source}", path.display(), source.line(), source.column())]
     Json {
@@ -109,27 +101,12 @@ pub enum DataError {
         /// Size in the annotations.
         annotated: Size,
     },
-    /// A detection can't be written: JSON has no NaN and no infinity.
-    #[error("{}: result {index} (image {image_id}) has a box or score that is not finite", path.display())]
-    NonFiniteResult {
-        /// The results file.
-        path: PathBuf,
-        /// Index of the row.
-        index: usize,
-        /// The row's image.
-        image_id: u64,
-    },
 }
 
 impl DataError {
     pub(crate) fn read(path: &Path, source: io::Error) -> Self {
         let path = path.into();
         Self::Read { path, source }
-    }
-
-    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
-        let path = path.into();
-        Self::Write { path, source }
     }
 
     pub(crate) fn decode(path: &Path, source: image::ImageError) -> Self {

@@ -21,11 +21,13 @@ enum Inf {
 enum Switch {
     On(f32),
     Off(Off),
+    /// JSON's way to say it; never written.
+    Null(()),
 }
 
 #[derive(Serialize, Deserialize)]
 enum Off {
-    #[serde(rename = "off")]
+    #[serde(rename = "off", alias = "none")]
     Off,
 }
 
@@ -75,7 +77,7 @@ pub(crate) mod switch {
     pub fn deserialize<'de, D: Deserializer<'de>>(de: D) -> Result<Option<f32>, D::Error> {
         Ok(match Switch::deserialize(de)? {
             Switch::On(value) => Some(value),
-            Switch::Off(Off::Off) => None,
+            Switch::Off(Off::Off) | Switch::Null(()) => None,
         })
     }
 }

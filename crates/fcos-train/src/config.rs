@@ -188,11 +188,18 @@ mod tests {
             "model.head.num_convs=2",
             "recipe.warmup.iterations=7",
             "recipe.eval_every=none",
+            "assign.center_sampling_radius=none",
+            "assign.size_ranges=[[0, 32], [32, inf]]",
         ];
         let config = TrainConfig::load("r18-320", &sets.map(String::from)).expect("loads");
         assert_eq!(config.model.head.num_convs, 2);
         assert_eq!(config.recipe.warmup.iterations, 7);
         assert_eq!(config.recipe.eval_every, None);
+        assert_eq!(config.assign.center_sampling_radius, None);
+        assert_eq!(
+            config.assign.size_ranges,
+            [[0.0, 32.0], [32.0, f32::INFINITY]]
+        );
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(crate) fn from_toml(value: toml::Value) -> Value {
         toml::Value::String(s) if s == NONE => Value::Null,
         toml::Value::String(s) => Value::String(s),
         toml::Value::Integer(i) => Value::from(i),
+        // JSON has no infinity; settings that may be unlimited read the word.
+        toml::Value::Float(f) if f == f64::INFINITY => Value::from("inf"),
         toml::Value::Float(f) => Value::from(f),
         toml::Value::Boolean(b) => Value::Bool(b),
         toml::Value::Datetime(d) => Value::String(d.to_string()),
@@ -86,6 +88,10 @@ mod tests {
             ("x=cls", json!({"x": "cls"})),
             ("x=\"cls\"", json!({"x": "cls"})),
             ("x=none", json!({"x": null})),
+            (
+                "x=[[0, 64], [64, inf]]",
+                json!({"x": [[0, 64], [64, "inf"]]}),
+            ),
             ("x=", json!({"x": ""})),
         ];
         for (text, expected) in cases {

@@ -77,7 +77,7 @@ fn the_seed_decides_every_byte() {
     }
     assert_ne!(
         first[Path::new("train/000001.png")],
-        first[Path::new("val/000000.png")]
+        first[Path::new("val/000001.png")]
     );
 }
 
