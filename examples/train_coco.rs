@@ -30,6 +30,9 @@ use fcos::train::{BEST_WEIGHTS, CONFIG_FILE, RunSummary, TrainConfig, Trainer, w
 use fcos::{Detector, DeviceSpec, side_by_side};
 use fcos_examples::{TerminalObserver, cache_folder, duration, init_logging};
 
+/// Generated images: enough that the small model learns shapes rather than pictures by heart.
+const TRAIN_IMAGES: u32 = 5000;
+const VAL_IMAGES: u32 = 200;
 /// Pictures of val images in the run folder.
 const PICTURES: usize = 12;
 /// Predictions below this score are not drawn.

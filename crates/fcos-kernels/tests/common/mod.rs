@@ -36,12 +36,12 @@ impl Random {
 /// The values of a tensor, in double precision.
 pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
     let tensor = tensor.clone().cast(DType::F64);
-    tensor.into_data().into_vec::<f64>().expect("f64 values")
+    tensor.into_data().try_into_vec::<f64>().expect("f64 values")
 }
 
 /// The bits of a tensor of `f32`.
 pub fn bits<const D: usize>(tensor: &Tensor<D>) -> Vec<u32> {
-    let values = tensor.clone().into_data().into_vec::<f32>();
+    let values = tensor.clone().into_data().try_into_vec::<f32>();
     values
         .expect("f32 values")
         .iter()
