@@ -27,7 +27,7 @@ enum Switch {
 
 #[derive(Serialize, Deserialize)]
 enum Off {
-    #[serde(rename = "off", alias = "none")]
+    #[serde(rename = "off")]
     Off,
 }
 
