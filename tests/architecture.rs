@@ -52,10 +52,10 @@ fn homes(of: &str) -> Vec<String> {
 #[test]
 fn every_formula_has_one_home() {
     let cases = [
-        ("fn iou(self", "fcos-core/src/iou.rs"),
-        ("fn giou(self", "fcos-core/src/iou.rs"),
-        ("fn diou(self", "fcos-core/src/iou.rs"),
-        ("fn intersection(self", "fcos-core/src/iou.rs"),
+        ("fn iou(self, other", "fcos-core/src/iou.rs"),
+        ("fn giou(self, other", "fcos-core/src/iou.rs"),
+        ("fn diou(self, other", "fcos-core/src/iou.rs"),
+        ("fn intersection(self, other", "fcos-core/src/iou.rs"),
         ("fn centerness(self", "fcos-core/src/ltrb.rs"),
         ("fn pyramid_grids(", "fcos-core/src/locations.rs"),
         ("stride / 2", "fcos-core/src/locations.rs"),

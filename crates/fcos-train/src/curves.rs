@@ -77,7 +77,7 @@ pub enum CurvesError {
 /// Draws the charts below one another into an SVG file.
 ///
 /// ```no_run
-/// use fcos_train::{Chart, Series, write_curves};
+/// use fcos_train::curves::{Chart, Series, write_curves};
 ///
 /// let points = (0..100).map(|i| (i as f64, 1.0 / (1.0 + i as f64))).collect();
 /// let loss = Chart {
@@ -87,7 +87,7 @@ pub enum CurvesError {
 ///     smoothing: 0.9,
 /// };
 /// write_curves(&[loss], "curves.svg".as_ref())?;
-/// # Ok::<(), fcos_train::CurvesError>(())
+/// # Ok::<(), fcos_train::curves::CurvesError>(())
 /// ```
 ///
 /// # Errors
