@@ -125,7 +125,7 @@ impl TrainConfig {
             model,
             preprocess: self.preprocess.clone(),
             location_rule: self.location_rule,
-            postprocess: self.postprocess.clone(),
+            postprocess: self.postprocess,
             classes,
             provenance: format!("trained by fcos-train {}", env!("CARGO_PKG_VERSION")),
         }

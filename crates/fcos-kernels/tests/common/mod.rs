@@ -36,7 +36,10 @@ impl Random {
 /// The values of a tensor, in double precision.
 pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
     let tensor = tensor.clone().cast(DType::F64);
-    tensor.into_data().try_into_vec::<f64>().expect("f64 values")
+    tensor
+        .into_data()
+        .try_into_vec::<f64>()
+        .expect("f64 values")
 }
 
 /// The bits of a tensor of `f32`.
