@@ -160,6 +160,10 @@ fn generate(seed: u64) -> Result<synthetic::SyntheticDataset> {
     println!("data set: {}, generated on the first run", folder.display());
     let config = synthetic::SyntheticConfig {
         seed,
+        train_images: TRAIN_IMAGES,
+        val_images: VAL_IMAGES,
+        width: [144, 192],
+        height: [112, 128],
         ..synthetic::SyntheticConfig::default()
     };
     Ok(synthetic::generate(&folder, &config)?)

@@ -136,11 +136,11 @@ fn reference(case: &Case, x: &[f64], weight: &[f64], bias: &[f64], dy: &[f64]) -
         dweight: vec![0.0; weight.len()],
         dbias: vec![0.0; bias.len()],
     };
-    for out in 0..dy.len() {
+    for (out, &grad) in dy.iter().enumerate() {
         let (row, col) = (out / cols % rows, out % cols);
         let (co, image) = (out / cols / rows % case.cout, out / cols / rows / case.cout);
         result.y[out] += bias[co];
-        result.dbias[co] += dy[out];
+        result.dbias[co] += grad;
         for tap in 0..per_in * case.kernel * case.kernel {
             let (kx, ky) = (tap % case.kernel, tap / case.kernel % case.kernel);
             let ci = co / per_out * per_in + tap / case.kernel / case.kernel;
@@ -150,8 +150,8 @@ fn reference(case: &Case, x: &[f64], weight: &[f64], bias: &[f64], dy: &[f64]) -
                 let from = ((image * case.cin + ci) * height + y) * width + x_col;
                 let at = co * per_in * case.kernel * case.kernel + tap;
                 result.y[out] += x[from] * weight[at];
-                result.dx[from] += dy[out] * weight[at];
-                result.dweight[at] += dy[out] * x[from];
+                result.dx[from] += grad * weight[at];
+                result.dweight[at] += grad * x[from];
             }
         }
     }

@@ -265,7 +265,7 @@ fn random_boxes(count: usize) -> Vec<([f64; 4], [f64; 4])> {
         let size = [1.0, 30.0, 400.0][i % 3];
         let target = std::array::from_fn(|_| random.uniform(0.02, 1.0) * size);
         let mut predicted: [f64; 4] = std::array::from_fn(|_| random.uniform(0.02, 1.5) * size);
-        if i % 5 == 0 {
+        if i.is_multiple_of(5) {
             predicted[0] = random.uniform(-0.9, -0.1) * predicted[2]; // beside the location
         }
         let in_f32 = |b: [f64; 4]| b.map(|v| f64::from(v as f32));
@@ -316,7 +316,8 @@ fn iou_family_agrees_with_the_host() {
     let (predicted, target): (Vec<_>, Vec<_>) = boxes.iter().copied().unzip();
     let point = Point { x: 40.0, y: 25.0 };
     let host = |ltrb: [f64; 4]| Ltrb::from(ltrb.map(|v| v as f32)).to_box(point);
-    let formulas: [(IouLoss, fn(BBox, BBox) -> f32); 3] = [
+    type HostFormula = fn(BBox, BBox) -> f32;
+    let formulas: [(IouLoss, HostFormula); 3] = [
         (IouLoss::LinearIou, BBox::iou),
         (IouLoss::Giou, BBox::giou),
         (IouLoss::Diou, BBox::diou),
