@@ -1,7 +1,8 @@
 //! Output sizes and resampling. Sizes are pixels; `short` and `long` limit the output's sides.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use fcos_core::Size;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -104,14 +105,16 @@ pub enum ResizeFilter {
 /// Pillow's antialiased bilinear resampling.
 pub(crate) fn resize_antialiased(image: &RgbImage, size: Size) -> RgbImage {
     let (width, height) = image.dimensions();
-    let source = ImageRef::new(width, height, rgb_bytes(image), PixelType::U8x3)
+    // Typed images: the untyped ones would compile the resampling of every pixel format.
+    let source = TypedImageRef::<U8x3>::from_buffer(width, height, rgb_bytes(image))
         .expect("an RgbImage holds three bytes per pixel");
-    let mut resized = Image::new(size.width as u32, size.height as u32, PixelType::U8x3);
+    let mut resized = TypedImage::<U8x3>::new(size.width as u32, size.height as u32);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     Resizer::new()
-        .resize(&source, &mut resized, &options)
-        .expect("both images have the same pixel type, and nothing is cropped");
-    rgb_image(size, resized.into_vec())
+        .resize_typed(&source, &mut resized, &options)
+        .expect("nothing is cropped");
+    let bytes = resized.pixels().iter().flat_map(|pixel| pixel.0).collect();
+    rgb_image(size, bytes)
 }
 
 /// OpenCV's bilinear resampling in the fixed-point arithmetic of its vector code: weights have 11
