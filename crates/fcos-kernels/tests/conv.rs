@@ -220,6 +220,20 @@ fn assert_matches_definition(case: &Case, tolerance: f64) {
     );
 }
 
+/// Large enough to be worked on in several blocks, which span images.
+const LARGE_CASES: &[Case] = &[
+    case(3, [16, 16], [170, 172], 3),
+    case(3, [8, 9], [90, 94], 5),
+    case(2, [8, 8], [120, 110], 7).stride(2),
+];
+
+#[test]
+fn blocks_add_up() {
+    for case in LARGE_CASES {
+        assert_matches_definition(case, 5e-6);
+    }
+}
+
 #[test]
 fn matches_the_definition_in_double_precision() {
     for case in CASES {

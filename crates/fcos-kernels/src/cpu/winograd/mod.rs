@@ -37,6 +37,11 @@ pub(crate) fn applies(shape: &ConvShape) -> bool {
 /// With fewer tiles the transformed filters cost more than the products saved (measured).
 const MIN_TILES: usize = 32;
 
+/// Transformed values of a block: few enough for the caches.
+const BLOCK_VALUES: usize = 3 << 19;
+/// The same for the gradient to the weights, which reads and writes all its sums for each block.
+const GRAD_BLOCK_VALUES: usize = 3 << 21;
+
 /// Forward: `y [B, Cout, OH, OW]` of `x [B, Cin, H, W]` and `weight [Cout, Cin, 3, 3]`.
 pub(crate) fn forward(
     shape: &ConvShape,
@@ -76,7 +81,7 @@ pub(crate) fn weight_grad(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f3
     let (inputs, grads) = (Planes::input(shape, x), Planes::output(shape, dy));
     with_scratch(POINTS * filters::sums_stride(cout, cin), |sums| {
         let mut write = Write::Replace;
-        for block in Tiling::of_output(shape).blocks(cin + cout) {
+        for block in Tiling::of_output(shape).blocks(cin + cout, GRAD_BLOCK_VALUES) {
             add_block_grad(&block, &inputs, &grads, write, sums);
             write = Write::Add;
         }
@@ -113,7 +118,7 @@ fn convolve<'a>(
 ) {
     let (cout, cin) = (shape.out_channels, shape.in_channels);
     let planes = Planes::input(shape, x);
-    for block in Tiling::of_output(shape).blocks(cin + cout) {
+    for block in Tiling::of_output(shape).blocks(cin + cout, BLOCK_VALUES) {
         let point_stride = cout * block.row_stride() + filters::PADDING;
         with_scratch(POINTS * point_stride, |m| {
             with_scratch(tiles::transformed_len(&block, cin), |v| {

@@ -8,9 +8,6 @@ use super::transform::{self, PATCH, POINTS, TILE};
 use crate::cpu::shape::ConvShape;
 use crate::cpu::simd::{LANES, Lanes, vectorize};
 
-/// Values held by the two buffers of a block: about half of a server core's share of L3.
-const BLOCK_VALUES: usize = 16 << 20;
-
 /// How the output planes of all images divide into rows of 4×4 tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Tiling {
@@ -42,11 +39,10 @@ impl Tiling {
         1000 * tiles / tiles.next_multiple_of(64)
     }
 
-    /// Runs of tile rows (across images) whose transformed values, for `channels` planes in all,
-    /// fit [`BLOCK_VALUES`].
-    pub(super) fn blocks(self, channels: usize) -> impl Iterator<Item = Block> {
+    /// Runs of tile rows (across images) of which `channels` planes transform to at most `values`.
+    pub(super) fn blocks(self, channels: usize, values: usize) -> impl Iterator<Item = Block> {
         let rows = self.batch * self.rows;
-        let most = (BLOCK_VALUES / (POINTS * self.cols * channels)).clamp(1, rows);
+        let most = (values / (POINTS * self.cols * channels)).clamp(1, rows);
         let per_block = (most.div_ceil(2)..=most)
             .max_by_key(|rows| self.product_efficiency(*rows))
             .unwrap_or(most);
