@@ -8,7 +8,7 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fcos_core::{BBox, LocationRule, Locations, Size};
-use fcos_targets::{AssignConfig, FcosAssigner};
+use fcos_targets::{AssignConfig, Assigner};
 
 const STRIDES: [usize; 5] = [8, 16, 32, 64, 128];
 
@@ -28,7 +28,7 @@ fn assignment(criterion: &mut Criterion) {
         height: 800,
     };
     let locations = Locations::new(input, &STRIDES, LocationRule::HalfStride);
-    let assigner = FcosAssigner::new(AssignConfig::default(), &locations).expect("five levels");
+    let assigner = Assigner::new(&AssignConfig::default(), &locations).expect("five levels");
     let mut group = criterion.benchmark_group("assignment");
     for count in [1, 10, 100, 500] {
         let boxes = boxes(count);

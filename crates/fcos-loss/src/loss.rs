@@ -12,7 +12,8 @@ use crate::{BoxWeighting, LossConfig, Normalizer, centerness_loss, iou_loss, sig
 pub struct LossInput {
     /// `[B, N, C]`, before the sigmoid.
     pub cls_logits: Tensor<3>,
-    /// `[B, N, 4]` distances `l, t, r, b`, in the unit of the targets, none below 0.
+    /// `[B, N, 4]` distances `l, t, r, b`, in the unit of the targets; `l + r` and `t + b` not below
+    /// 0. Offsets of an anchor may give a box beside its location: then some distances are negative.
     pub ltrb: Tensor<3>,
     /// `[B, N]`, before the sigmoid.
     pub centerness: Tensor<2>,

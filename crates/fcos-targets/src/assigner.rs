@@ -1,37 +1,46 @@
 //! B images come one at a time. L levels, N locations, G ground-truth boxes.
 
+use std::ops::Range;
+
 use fcos_core::{BBox, DistanceUnit, Locations, Ltrb};
 
-use crate::{AreaRule, AssignConfig, AssignError, Targets, level::Level};
+use crate::atss::AtssRule;
+use crate::fcos::FcosRule;
+use crate::grid::LevelGrid;
+use crate::{AssignConfig, AssignError, AssignRule, Candidate, Rule, Targets};
 
-/// Assigns the boxes of an image to the locations of one input size, by the rules of FCOS (§3.1,
-/// §3.2). Make one per input size and use it for any number of images, from any thread.
+/// Assigns the boxes of an image to the locations of one input size, by the configured rule. Make
+/// one per input size and use it for any number of images, from any thread.
+///
+/// As a [`Rule`], its slots are the N locations.
 #[derive(Debug, Clone)]
-pub struct FcosAssigner {
+pub struct Assigner {
     /// L levels, finest first.
-    levels: Vec<Level>,
-    /// N.
-    num_locations: usize,
+    grids: Vec<LevelGrid>,
     distance_unit: DistanceUnit,
-    area: AreaRule,
+    rule: Chosen,
 }
 
-impl FcosAssigner {
-    /// Prepares the rules for these locations.
+#[derive(Debug, Clone)]
+enum Chosen {
+    Fcos(FcosRule),
+    Atss(AtssRule),
+}
+
+impl Assigner {
+    /// Prepares the configured rule for these locations.
     ///
     /// # Errors
-    /// If the number of size ranges is not the number of levels, a range has no inside, or the
-    /// centre-sampling radius is not positive and finite.
-    pub fn new(config: AssignConfig, locations: &Locations) -> Result<Self, AssignError> {
-        let levels = locations.grids().len();
-        config.check(levels)?;
+    /// As [`FcosRule::new`] or [`AtssRule::new`]; settings of the other rule are not looked at.
+    pub fn new(config: &AssignConfig, locations: &Locations) -> Result<Self, AssignError> {
+        let rule = match config.rule {
+            AssignRule::Fcos => Chosen::Fcos(FcosRule::new(config, locations)?),
+            AssignRule::Atss => Chosen::Atss(AtssRule::new(config.atss, locations)?),
+        };
         Ok(Self {
-            levels: (0..levels)
-                .map(|level| Level::new(locations, level, &config))
-                .collect(),
-            num_locations: locations.len(),
+            grids: LevelGrid::all(locations),
             distance_unit: config.distance_unit,
-            area: config.area,
+            rule,
         })
     }
 
@@ -43,11 +52,11 @@ impl FcosAssigner {
     /// If boxes and labels differ in number, a box is degenerate, or a label is beyond `i32`.
     pub fn assign(&self, boxes: &[BBox], labels: &[u32]) -> Result<Targets, AssignError> {
         let labels = checked_labels(boxes, labels)?;
-        let mut targets = Targets::background(self.num_locations);
-        targets.matched = self.smallest_boxes(boxes);
-        for level in &self.levels {
-            let unit = self.pixels_per_unit(level);
-            for (location, point) in level.points() {
+        let mut targets = Targets::background(self.slots());
+        targets.matched = self.matched(boxes);
+        for grid in &self.grids {
+            let unit = self.pixels_per_unit(grid);
+            for (location, point) in grid.points() {
                 if let Ok(index) = usize::try_from(targets.matched[location]) {
                     let ltrb = Ltrb::from_box(point, boxes[index]);
                     targets.learn(location, labels[index], ltrb, unit);
@@ -57,35 +66,26 @@ impl FcosAssigner {
         Ok(targets)
     }
 
-    /// Per location: the index of the smallest box that it may learn, the first of equals; −1
-    /// for none.
-    fn smallest_boxes(&self, boxes: &[BBox]) -> Vec<i32> {
-        let ranks: Vec<f32> = boxes.iter().map(|&b| self.area.rank(b)).collect();
-        let mut smallest = vec![self.area.limit(); self.num_locations];
-        let mut matched = vec![-1; self.num_locations];
-        self.candidates(boxes, |location, index| {
-            if ranks[index] < smallest[location] {
-                smallest[location] = ranks[index];
-                matched[location] = index as i32;
-            }
-        });
-        matched
+    fn pixels_per_unit(&self, grid: &LevelGrid) -> f32 {
+        match self.distance_unit {
+            DistanceUnit::Pixels => 1.0,
+            DistanceUnit::Stride => grid.stride,
+        }
     }
+}
 
-    /// Visits every pair (location, index of a box) where the location may learn the box; for one
-    /// location in ascending order of the boxes.
-    fn candidates(&self, boxes: &[BBox], mut visit: impl FnMut(usize, usize)) {
-        for level in &self.levels {
-            for (index, &bbox) in boxes.iter().enumerate() {
-                level.candidates(bbox, |location| visit(location, index));
-            }
+impl Rule for Assigner {
+    fn levels(&self) -> &[Range<usize>] {
+        match &self.rule {
+            Chosen::Fcos(rule) => rule.levels(),
+            Chosen::Atss(rule) => rule.levels(),
         }
     }
 
-    fn pixels_per_unit(&self, level: &Level) -> f32 {
-        match self.distance_unit {
-            DistanceUnit::Pixels => 1.0,
-            DistanceUnit::Stride => level.stride,
+    fn candidates(&self, boxes: &[BBox], visit: impl FnMut(Candidate)) {
+        match &self.rule {
+            Chosen::Fcos(rule) => rule.candidates(boxes, visit),
+            Chosen::Atss(rule) => rule.candidates(boxes, visit),
         }
     }
 }
@@ -116,13 +116,13 @@ mod tests {
 
     const GOOD: BBox = BBox::new(0.0, 0.0, 40.0, 40.0);
 
-    fn assigner() -> FcosAssigner {
+    fn assigner() -> Assigner {
         let input = Size {
             width: 64,
             height: 64,
         };
         let locations = Locations::new(input, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
-        FcosAssigner::new(AssignConfig::default(), &locations).expect("valid")
+        Assigner::new(&AssignConfig::default(), &locations).expect("valid")
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
             height: 7,
         };
         let locations = Locations::new(nothing, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
-        let assigner = FcosAssigner::new(AssignConfig::default(), &locations).expect("valid");
+        let assigner = Assigner::new(&AssignConfig::default(), &locations).expect("valid");
         let targets = assigner.assign(&[GOOD], &[0]).expect("valid");
         assert!(targets.labels.is_empty() && targets.num_positives() == 0);
     }

@@ -3,27 +3,75 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AssignError, words};
 
-/// The rules of the assignment. Fields left out of a configuration file take the default: the
-/// paper's ranges with centre sampling 1.5 and distances in units of the stride.
+/// The rules of the assignment. Fields left out of a configuration file take the default: FCOS with
+/// the paper's ranges, centre sampling 1.5 and distances in units of the stride.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AssignConfig {
-    /// Per pyramid level, finest first: the range `[m_{i−1}, m_i]` in pixels into which
+    /// Which rule assigns. ATSS reads `atss`, FCOS all that is said to be FCOS's.
+    pub rule: AssignRule,
+    /// FCOS. Per pyramid level, finest first: the range `[m_{i−1}, m_i]` in pixels into which
     /// `max(l, t, r, b)` of a location must fall (§3.2). The distances are those to the sides of
     /// the whole box, also under centre sampling. Infinity is written as `"inf"` in files.
     #[serde(with = "words::ranges")]
     pub size_ranges: Vec<[f32; 2]>,
-    /// Whether a distance equal to a bound of its range counts.
+    /// FCOS: whether a distance equal to a bound of its range counts.
     pub range_bounds: RangeBounds,
-    /// Centre sampling: only locations less than `radius · stride` from the box's centre, along x
+    /// FCOS's centre sampling: only locations less than `radius · stride` from the box's centre, along x
     /// and along y, learn the box; `None` for every location inside. The stride is the level's
     /// nominal one. Written as a number or `"off"` in files.
     #[serde(with = "words::switch")]
     pub center_sampling_radius: Option<f32>,
     /// The unit of [`Targets::ltrb`](crate::Targets::ltrb).
     pub distance_unit: DistanceUnit,
-    /// How the smallest of several boxes is found. Equal boxes: the one with the lower index.
+    /// FCOS: how the smallest of several boxes is found. Equal boxes: the one with the lower index.
     pub area: AreaRule,
+    /// The settings of ATSS.
+    pub atss: AtssConfig,
+}
+
+/// The rule that decides which location learns from which box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AssignRule {
+    /// The locations in a box, on the level for its size ([`FcosRule`](crate::FcosRule)).
+    #[default]
+    Fcos,
+    /// The nearest locations, as many as overlap well ([`AtssRule`](crate::AtssRule)).
+    Atss,
+}
+
+/// The settings of ATSS (Zhang et al., CVPR 2020).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AtssConfig {
+    /// Candidates per level and box; 9 in the paper, which finds 7 to 17 equally good.
+    pub k: usize,
+    /// Side of the square anchors in strides of their level; 8 in the paper.
+    pub anchor_scale: f32,
+}
+
+impl Default for AtssConfig {
+    fn default() -> Self {
+        Self {
+            k: 9,
+            anchor_scale: 8.0,
+        }
+    }
+}
+
+impl AtssConfig {
+    pub(crate) fn check(&self) -> Result<(), AssignError> {
+        if self.k == 0 {
+            return Err(AssignError::NoCandidates);
+        }
+        match self.anchor_scale > 0.0 && self.anchor_scale.is_finite() {
+            true => Ok(()),
+            false => Err(AssignError::AnchorScale {
+                scale: self.anchor_scale,
+            }),
+        }
+    }
 }
 
 /// Whether a distance equal to a bound of its size range counts.
@@ -76,6 +124,7 @@ impl AreaRule {
 impl Default for AssignConfig {
     fn default() -> Self {
         Self {
+            rule: AssignRule::Fcos,
             size_ranges: vec![
                 [0.0, 64.0],
                 [64.0, 128.0],
@@ -87,6 +136,7 @@ impl Default for AssignConfig {
             center_sampling_radius: Some(1.5),
             distance_unit: DistanceUnit::Stride,
             area: AreaRule::Continuous,
+            atss: AtssConfig::default(),
         }
     }
 }
@@ -115,8 +165,8 @@ impl AssignConfig {
         }
     }
 
-    /// Whether the rules make sense for a pyramid of this many levels.
-    pub(crate) fn check(&self, levels: usize) -> Result<(), AssignError> {
+    /// Whether FCOS's settings make sense for a pyramid of this many levels.
+    pub(crate) fn check_fcos(&self, levels: usize) -> Result<(), AssignError> {
         let ranges = self.size_ranges.len();
         if ranges != levels {
             return Err(AssignError::LevelCount { ranges, levels });
@@ -150,7 +200,15 @@ mod tests {
             center_sampling_radius: None,
             ..AssignConfig::torchvision(&[8, 16])
         };
-        for config in [AssignConfig::default(), off] {
+        let atss = AssignConfig {
+            rule: AssignRule::Atss,
+            atss: AtssConfig {
+                k: 5,
+                ..AtssConfig::default()
+            },
+            ..AssignConfig::default()
+        };
+        for config in [AssignConfig::default(), off, atss] {
             let json = serde_json::to_string(&config).expect("serialises");
             assert_eq!(
                 serde_json::from_str::<AssignConfig>(&json).expect("parses"),
@@ -177,6 +235,8 @@ mod tests {
             expected
         );
         let misspelt = [
+            "rule = \"nearest\"",
+            "atss = { top_k = 9 }",
             "center_sampling_radios = 1.5",
             "range_bounds = \"open\"",
             "size_ranges = [[0, \"infinite\"]]",
@@ -184,6 +244,36 @@ mod tests {
         ];
         for text in misspelt {
             assert!(toml::from_str::<AssignConfig>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn files_without_a_rule_mean_fcos() {
+        let config: AssignConfig = toml::from_str("area = \"legacy_plus_one\"").expect("parses");
+        assert_eq!(config.rule, AssignRule::Fcos);
+        let text = "rule = \"atss\"\natss.k = 7";
+        let config: AssignConfig = toml::from_str(text).expect("parses");
+        assert_eq!(
+            (config.rule, config.atss.k, config.atss.anchor_scale),
+            (AssignRule::Atss, 7, 8.0)
+        );
+    }
+
+    #[test]
+    fn checks_of_atss() {
+        let config = AtssConfig::default();
+        assert_eq!(config.check(), Ok(()));
+        let none = AtssConfig { k: 0, ..config };
+        assert_eq!(none.check(), Err(AssignError::NoCandidates));
+        for scale in [0.0, -8.0, f32::NAN, f32::INFINITY] {
+            let config = AtssConfig {
+                anchor_scale: scale,
+                ..config
+            };
+            assert!(matches!(
+                config.check(),
+                Err(AssignError::AnchorScale { .. })
+            ));
         }
     }
 
@@ -203,9 +293,9 @@ mod tests {
             size_ranges: vec![[0.0, 64.0], range],
             ..AssignConfig::default()
         };
-        assert_eq!(ranged([64.0, f32::INFINITY]).check(2), Ok(()));
+        assert_eq!(ranged([64.0, f32::INFINITY]).check_fcos(2), Ok(()));
         assert_eq!(
-            ranged([64.0, 128.0]).check(3),
+            ranged([64.0, 128.0]).check_fcos(3),
             Err(AssignError::LevelCount {
                 ranges: 2,
                 levels: 3
@@ -213,7 +303,7 @@ mod tests {
         );
         for range in [[64.0, 64.0], [64.0, 0.0], [64.0, f32::NAN]] {
             assert!(matches!(
-                ranged(range).check(2),
+                ranged(range).check_fcos(2),
                 Err(AssignError::SizeRange { level: 1, .. })
             ));
         }
@@ -223,7 +313,7 @@ mod tests {
                 ..AssignConfig::default()
             };
             assert!(matches!(
-                config.check(5),
+                config.check_fcos(5),
                 Err(AssignError::CenterSamplingRadius { .. })
             ));
         }

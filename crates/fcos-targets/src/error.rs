@@ -27,6 +27,21 @@ pub enum AssignError {
         /// The radius configured.
         radius: f32,
     },
+    /// ATSS is to choose among no candidates.
+    #[error("ATSS needs k of at least 1")]
+    NoCandidates,
+    /// The side of ATSS's anchors is not a positive, finite number.
+    #[error("ATSS anchors of {scale} strides: needs a positive, finite number")]
+    AnchorScale {
+        /// The side configured, in strides.
+        scale: f32,
+    },
+    /// An IoU threshold is not a number that an IoU can be.
+    #[error("IoU threshold {threshold}: needs a number in [0, 1]; the positives' above 0")]
+    IouThreshold {
+        /// The threshold configured.
+        threshold: f32,
+    },
     /// Boxes and labels don't come in pairs.
     #[error("{boxes} boxes but {labels} labels")]
     LabelCount {

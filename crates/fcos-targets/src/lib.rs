@@ -1,10 +1,17 @@
-//! Target assignment for anchor-free detectors: which location learns from which box, and what.
+//! Target assignment: which location of a feature pyramid learns from which box, and what.
 //!
-//! [`FcosAssigner`] follows FCOS (Tian et al., ICCV 2019; Eq. 1, Eq. 3 and §3.2): a location
-//! learns a box if it lies strictly inside the box, within the sampling square about the box's
-//! centre, and if its largest distance to a side falls into the size range of its pyramid level.
-//! Of several such boxes it learns the smallest. [`AssignConfig`] has the points on which the
-//! public implementations differ.
+//! [`Assigner`] does so by the rule that [`AssignConfig`] names:
+//!
+//! - [`FcosRule`] (Tian et al., ICCV 2019; Eq. 1, Eq. 3 and §3.2): a location may learn a box if it
+//!   lies strictly inside the box, within the sampling square about the box's centre, and if its
+//!   largest distance to a side falls into the size range of its pyramid level. Of several such
+//!   boxes it learns the smallest. The configuration has the points on which the public
+//!   implementations differ.
+//! - [`AtssRule`] (Zhang et al., CVPR 2020, Algorithm 1): of the nearest locations on every level,
+//!   those learn a box whose anchor overlaps it well, by a threshold that the box itself sets.
+//!
+//! [`Tally`] and [`Statistics`] say what a rule does to a data set's boxes before anything is
+//! trained; for comparison they also take [`RetinaNetRule`], matching by IoU thresholds.
 //!
 //! The crate is plain Rust over slices, without tensors: it runs in data-loader threads and needs
 //! memory for the N locations only, never for locations × boxes. All coordinates are pixels of
@@ -12,11 +19,11 @@
 //!
 //! ```
 //! use fcos_core::{BBox, LocationRule, Locations, Size};
-//! use fcos_targets::{AssignConfig, FcosAssigner};
+//! use fcos_targets::{AssignConfig, Assigner};
 //!
 //! let input = Size { width: 256, height: 128 };
 //! let locations = Locations::new(input, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
-//! let assigner = FcosAssigner::new(AssignConfig::default(), &locations)?;
+//! let assigner = Assigner::new(&AssignConfig::default(), &locations)?;
 //!
 //! let targets = assigner.assign(&[BBox::new(16.0, 8.0, 48.0, 40.0)], &[7])?;
 //! assert_eq!(targets.labels.len(), locations.len());
@@ -35,13 +42,24 @@
 //! ```
 
 mod assigner;
+mod atss;
 mod config;
 mod error;
-mod level;
+mod fcos;
+mod grid;
+mod nearest;
+mod retinanet;
+mod rule;
+mod statistics;
 mod targets;
 mod words;
 
-pub use assigner::FcosAssigner;
-pub use config::{AreaRule, AssignConfig, RangeBounds};
+pub use assigner::Assigner;
+pub use atss::AtssRule;
+pub use config::{AreaRule, AssignConfig, AssignRule, AtssConfig, RangeBounds};
 pub use error::AssignError;
+pub use fcos::FcosRule;
+pub use retinanet::{RetinaNetConfig, RetinaNetRule};
+pub use rule::{Candidate, Rule};
+pub use statistics::{ImageTally, SizeGroup, SizeSummary, Statistics, Summary, Tally};
 pub use targets::Targets;

@@ -3,7 +3,7 @@
 //! L levels, N locations, G boxes.
 
 use fcos_core::{BBox, DistanceUnit, LocationRule, Locations, Size};
-use fcos_targets::{AreaRule, AssignConfig, FcosAssigner, RangeBounds, Targets};
+use fcos_targets::{AreaRule, AssignConfig, Assigner, RangeBounds, Targets};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -89,7 +89,7 @@ fn choose(case: &Case, location: (f32, f32, usize)) -> Option<(usize, [f32; 4])>
 fn assigned(case: &Case) -> Targets {
     let locations = Locations::new(case.input, &case.strides, case.rule);
     let boxes: Vec<BBox> = case.boxes.iter().map(|&b| BBox::from(b)).collect();
-    FcosAssigner::new(case.config.clone(), &locations)
+    Assigner::new(&case.config, &locations)
         .expect("valid config")
         .assign(&boxes, &case.labels)
         .expect("valid boxes")
@@ -156,7 +156,7 @@ prop_compose! {
     ) -> AssignConfig {
         AssignConfig {
             size_ranges: size_ranges.clone(), range_bounds, center_sampling_radius,
-            distance_unit, area,
+            distance_unit, area, ..AssignConfig::default()
         }
     }
 }

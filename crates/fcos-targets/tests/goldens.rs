@@ -1,7 +1,7 @@
 //! Assignments of other implementations, from `testdata/assign/make_goldens.py`.
 
 use fcos_core::{BBox, DistanceUnit, LocationRule, Locations, Size};
-use fcos_targets::{AreaRule, AssignConfig, FcosAssigner, RangeBounds, Targets};
+use fcos_targets::{AreaRule, AssignConfig, Assigner, RangeBounds, Targets};
 use serde::Deserialize;
 
 const STRIDES: [usize; 5] = [8, 16, 32, 64, 128];
@@ -41,7 +41,7 @@ impl Scene {
 
     fn assign(&self, rule: LocationRule, config: AssignConfig) -> Targets {
         let labels = vec![0; self.boxes.len()];
-        FcosAssigner::new(config, &self.locations(rule))
+        Assigner::new(&config, &self.locations(rule))
             .expect("valid config")
             .assign(&self.boxes, &labels)
             .expect("valid boxes")

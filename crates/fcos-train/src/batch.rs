@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use fcos_core::Locations;
 use fcos_data::{AugmentConfig, BatchSampler, Dataset, Prepared, PreprocessConfig};
 use fcos_loss::{BatchCounts, LossTargets};
-use fcos_targets::{AssignConfig, FcosAssigner, Targets};
+use fcos_targets::{AssignConfig, Assigner, Targets};
 
 use crate::TrainError;
 use crate::config::TrainConfig;
@@ -127,8 +127,7 @@ impl BatchMaker {
     ) -> Result<Vec<Targets>, TrainError> {
         let error = |image_id| move |source| TrainError::Assign { image_id, source };
         let first_id = images.first().map_or(0, |a| a.image_id);
-        let assigner =
-            FcosAssigner::new(self.assign.clone(), locations).map_err(error(first_id))?;
+        let assigner = Assigner::new(&self.assign, locations).map_err(error(first_id))?;
         let assign = |a: &Annotated| {
             assigner
                 .assign(&a.boxes, &a.labels)
