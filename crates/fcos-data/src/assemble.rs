@@ -54,7 +54,7 @@ pub(crate) fn assemble(
 }
 
 /// Names and ids in ascending order of the ids.
-fn read_classes(
+pub(crate) fn read_classes(
     mut categories: Vec<CocoCategory>,
     path: &Path,
 ) -> Result<(ClassList, Vec<u64>), DataError> {

@@ -30,6 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod annotations;
 mod assemble;
 mod augment;
 mod coco;
@@ -47,6 +48,7 @@ mod rng;
 mod sampler;
 pub mod synthetic;
 
+pub use annotations::{AnnotatedImage, Annotations, LeftOut};
 pub use augment::{AugmentConfig, Augmentation, ColorFactors, ColorJitter, ShortSides};
 pub use dataset::{Dataset, ImageRecord};
 pub use decode::{decode, decode_size};

@@ -213,9 +213,11 @@ pub struct Summary {
     pub medium: SizeSummary,
     /// Boxes of at least 96² pixels.
     pub large: SizeSummary,
-    /// Best possible recall by label.
+    /// Best possible recall by label; not serialised, for names are known elsewhere.
+    #[serde(skip)]
     pub bpr_by_label: Vec<f64>,
-    /// Number of boxes by label.
+    /// Number of boxes by label; not serialised.
+    #[serde(skip)]
     pub boxes_by_label: Vec<u64>,
 }
 

@@ -108,6 +108,8 @@ fn scenes() -> impl Strategy<Value = Vec<BBox>> {
 fn counted(rule: &impl Rule, boxes: &[BBox], labels: &[u32]) -> ImageTally {
     let mut choices = vec![vec![]; rule.slots()];
     rule.candidates(boxes, |c| choices[c.slot].push(c.index));
+    let ascending = |c: &Vec<usize>| c.windows(2).all(|pair| pair[0] < pair[1]);
+    assert!(choices.iter().all(ascending), "each box once per slot");
     let mut tally = ImageTally {
         per_box: vec![0; boxes.len()],
         ..ImageTally::default()
@@ -229,6 +231,18 @@ fn a_scene_worked_by_hand() {
         (twice.bpr, twice.all.quantiles),
         (once.bpr, once.all.quantiles)
     );
+}
+
+/// Of eleven boxes with 10, 9, … 0 slots, the 25th percentile is the third in ascending order.
+#[test]
+fn quantiles_by_nearest_rank() {
+    let tally = ImageTally {
+        per_box: (0..11).rev().collect(),
+        ..ImageTally::default()
+    };
+    let mut statistics = Statistics::default();
+    statistics.add(&tally, &[0; 11], &[SizeGroup::Large; 11]);
+    assert_eq!(statistics.summary().large.quantiles, [0, 2, 5, 8, 10]);
 }
 
 /// COCO's own limits.

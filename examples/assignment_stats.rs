@@ -1,0 +1,387 @@
+//! What a rule of assignment does to a data set's boxes: which are learnt at all, by how many
+//! locations, and how often a location has a choice. Needs the annotations only, no images.
+//!
+//! ```sh
+//! cargo run --release --example assignment_stats -- --annotations instances.json
+//! cargo run --release --example assignment_stats -- --annotations instances.json --rule atss
+//! # Tables 1 and 2 of the FCOS paper, on instances_val2017.json
+//! cargo run --release --example assignment_stats -- --annotations instances.json --legacy-pixels
+//! cargo run --release --example assignment_stats -- --annotations instances.json --legacy-pixels \
+//!     --no-fpn --json no-fpn.json
+//! ```
+//!
+//! Images are resized and padded as the network sees them. `--json` writes all figures, with `bpr`,
+//! `ambiguous` and `ambiguous_across_classes` in per cent, and the boxes that are never learnt.
+
+#[path = "assignment_stats/report.rs"]
+mod report;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
+use fcos::core::{BBox, LocationRule, Locations, Size};
+use fcos::data::{AnnotatedImage, Annotations, ResizeRule};
+use fcos::targets::{
+    AreaRule, AssignConfig, AssignRule, Assigner, AtssConfig, ImageTally, RetinaNetConfig,
+    RetinaNetRule, SizeGroup, Statistics, Tally,
+};
+use fcos_examples::progress_bar;
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use report::{Report, print};
+
+/// Stride of the only level without a pyramid: P4.
+const SINGLE_STRIDE: usize = 16;
+/// The network's input is padded to a multiple of this.
+const PADDING: usize = 32;
+/// Images that a thread takes at a time.
+const BLOCK: usize = 64;
+
+/// Count what a rule of assignment does to a data set's boxes.
+#[derive(Parser)]
+#[command(after_help = "Examples:
+  assignment_stats --annotations instances.json
+  assignment_stats --annotations instances.json --rule atss --json atss.json
+  assignment_stats --annotations instances.json --legacy-pixels --no-fpn")]
+struct Args {
+    /// Annotations in COCO's format
+    #[arg(long, value_name = "FILE")]
+    annotations: PathBuf,
+    /// The rule
+    #[arg(long, value_enum, default_value_t = RuleName::Fcos)]
+    rule: RuleName,
+    /// One level of stride 16 for boxes of all sizes, instead of P3 to P7
+    #[arg(long)]
+    no_fpn: bool,
+    /// FCOS: only locations within R strides of a box's centre; without it, all inside
+    #[arg(long, value_name = "R")]
+    center_sampling: Option<f32>,
+    /// FCOS: where the levels' size ranges meet, in pixels
+    #[arg(long, value_name = "PIXELS", value_delimiter = ',', conflicts_with = "no_fpn",
+          default_values_t = [64.0, 128.0, 256.0, 512.0])]
+    ranges: Vec<f32>,
+    /// ATSS: candidates per level
+    #[arg(long, default_value_t = AtssConfig::default().k)]
+    k: usize,
+    /// ATSS: side of the anchors in strides
+    #[arg(long, value_name = "STRIDES", default_value_t = AtssConfig::default().anchor_scale)]
+    anchor_scale: f32,
+    /// RetinaNet: least IoU at which a box's best anchor learns it all the same; none, or 0 for all
+    #[arg(long, value_name = "IOU", default_value = "0.4", value_parser = low_quality)]
+    low_quality: LowQuality,
+    /// Short side of the resized image in pixels
+    #[arg(long, default_value_t = 800, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    short: u16,
+    /// Greatest long side in pixels
+    #[arg(long, default_value_t = 1333, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    long: u16,
+    /// The official FCOS code's pixels: a box ends on its last pixel, sizes are truncated
+    #[arg(long)]
+    legacy_pixels: bool,
+    /// Where to write all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum RuleName {
+    /// All locations in a box, by size ranges
+    Fcos,
+    /// The nearest locations, by overlap
+    Atss,
+    /// Nine anchors per location, by IoU thresholds
+    Retinanet,
+}
+
+/// A type of its own, lest clap read `Option<f32>` as an optional argument.
+#[derive(Debug, Clone, Copy)]
+struct LowQuality(Option<f32>);
+
+fn low_quality(text: &str) -> Result<LowQuality, String> {
+    match text {
+        "none" => Ok(LowQuality(None)),
+        "all" => Ok(LowQuality(Some(0.0))),
+        _ => match text.parse() {
+            Ok(iou) if (0.0..=1.0).contains(&iou) => Ok(LowQuality(Some(iou))),
+            _ => Err("needs none, all or an IoU in 0..=1".into()),
+        },
+    }
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    ensure!(
+        args.center_sampling.is_none() || args.rule == RuleName::Fcos,
+        "--center-sampling is FCOS's: it goes with --rule fcos"
+    );
+    let annotations = Annotations::read(&args.annotations)?;
+    let (statistics, missed) = count(&args, &annotations.images)?;
+    let summary = statistics.summary();
+    print(&args, &annotations, &summary, &missed);
+    args.json.as_ref().map_or(Ok(()), |path| {
+        let report = Report::new(&args, &annotations, &summary, &missed);
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
+    })
+}
+
+/// Counts the images in as many threads as there are cores. The result does not depend on how many.
+fn count(args: &Args, images: &[AnnotatedImage]) -> Result<(Statistics, Vec<Missed>)> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (next, bar) = (
+        AtomicUsize::new(0),
+        progress_bar(images.len() as u64, "images"),
+    );
+    let work = || Worker::new(args).run(images, &next, &bar);
+    let parts = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        handles
+            .into_iter()
+            .map(|handle| handle.join())
+            .collect::<Vec<_>>()
+    });
+    bar.finish_and_clear();
+    let (mut statistics, mut missed) = (Statistics::default(), vec![]);
+    for part in parts {
+        let (s, m) = part.map_err(|_| anyhow::anyhow!("a counting thread panicked"))??;
+        statistics.merge(s);
+        missed.extend(m);
+    }
+    missed.sort_by_key(|missed| missed.place);
+    Ok((statistics, missed))
+}
+
+/// A box that no location learns.
+#[derive(Serialize)]
+struct Missed {
+    image_id: u64,
+    category: u32,
+    /// `[x, y, width, height]` in pixels of the original image.
+    bbox: [f32; 4],
+    /// Position of the image and of the box in it.
+    #[serde(skip)]
+    place: (usize, usize),
+}
+
+/// What a thread needs to count images.
+struct Worker<'a> {
+    args: &'a Args,
+    /// By size of the padded input.
+    rules: HashMap<Size, Matcher>,
+    tally: Tally,
+    statistics: Statistics,
+    missed: Vec<Missed>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(args: &'a Args) -> Self {
+        Self {
+            args,
+            rules: HashMap::new(),
+            tally: Tally::default(),
+            statistics: Statistics::default(),
+            missed: vec![],
+        }
+    }
+
+    fn run(
+        mut self,
+        images: &[AnnotatedImage],
+        next: &AtomicUsize,
+        bar: &ProgressBar,
+    ) -> Result<(Statistics, Vec<Missed>)> {
+        loop {
+            let first = next.fetch_add(BLOCK, Ordering::Relaxed).min(images.len());
+            let end = (first + BLOCK).min(images.len());
+            if first == end {
+                return Ok((self.statistics, self.missed));
+            }
+            (first..end).try_for_each(|index| self.image(index, &images[index]))?;
+            bar.inc((end - first) as u64);
+        }
+    }
+
+    fn image(&mut self, index: usize, image: &AnnotatedImage) -> Result<()> {
+        let input = self.args.resized(image.size);
+        let boxes = self.args.boxes(image, input);
+        let padded = Size {
+            width: input.width.next_multiple_of(PADDING),
+            height: input.height.next_multiple_of(PADDING),
+        };
+        let rule = match self.rules.entry(padded) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Matcher::new(self.args, padded)?),
+        };
+        let tally = rule.tally(&mut self.tally, &boxes, &image.labels);
+        let sizes: Vec<_> = image
+            .boxes
+            .iter()
+            .map(|[_, _, w, h]| SizeGroup::of(w * h))
+            .collect();
+        self.statistics.add(&tally, &image.labels, &sizes);
+        for (i, _) in tally
+            .per_box
+            .iter()
+            .enumerate()
+            .filter(|(_, slots)| **slots == 0)
+        {
+            self.missed.push(Missed {
+                image_id: image.id,
+                category: image.labels[i],
+                bbox: image.boxes[i],
+                place: (index, i),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Args {
+    /// The size that an image is resized to.
+    fn resized(&self, image: Size) -> Size {
+        let rule = match self.legacy_pixels {
+            true => ResizeRule::Official,
+            false => ResizeRule::Detectron2,
+        };
+        rule.output_size(image, self.short.into(), self.long.into())
+    }
+
+    /// An image's boxes in pixels of the network input.
+    fn boxes(&self, image: &AnnotatedImage, input: Size) -> Vec<BBox> {
+        let sx = (input.width as f64 / image.size.width as f64) as f32;
+        let sy = (input.height as f64 / image.size.height as f64) as f32;
+        let last_pixel = if self.legacy_pixels { 1.0 } else { 0.0 };
+        let corners = |&[x, y, w, h]: &[f32; 4]| {
+            let (w, h) = ((w - last_pixel).max(0.0), (h - last_pixel).max(0.0));
+            BBox::from_xywh([x, y, w, h]).scale(sx, sy)
+        };
+        image.boxes.iter().map(corners).collect()
+    }
+
+    fn strides(&self) -> Vec<usize> {
+        match self.no_fpn {
+            true => vec![SINGLE_STRIDE],
+            false => (0..=self.ranges.len()).map(|level| 8 << level).collect(),
+        }
+    }
+
+    /// The rule's settings, but for RetinaNet's.
+    fn assign(&self) -> AssignConfig {
+        let inner = if self.no_fpn { &[][..] } else { &self.ranges };
+        let lower = std::iter::once(-1.0).chain(inner.iter().copied());
+        let upper = inner.iter().copied().chain([f32::INFINITY]);
+        AssignConfig {
+            rule: match self.rule {
+                RuleName::Atss => AssignRule::Atss,
+                RuleName::Fcos | RuleName::Retinanet => AssignRule::Fcos,
+            },
+            size_ranges: lower
+                .zip(upper)
+                .map(|(lower, upper)| [lower, upper])
+                .collect(),
+            center_sampling_radius: self.center_sampling,
+            area: match self.legacy_pixels {
+                true => AreaRule::LegacyPlusOne,
+                false => AreaRule::Continuous,
+            },
+            atss: AtssConfig {
+                k: self.k,
+                anchor_scale: self.anchor_scale,
+            },
+            ..AssignConfig::default()
+        }
+    }
+}
+
+/// The rule at work on one size of input.
+enum Matcher {
+    Locations(Assigner),
+    Anchors(RetinaNetRule),
+}
+
+impl Matcher {
+    fn new(args: &Args, input: Size) -> Result<Self> {
+        let locations = Locations::new(input, &args.strides(), LocationRule::HalfStride);
+        let retinanet = RetinaNetConfig {
+            low_quality_iou: args.low_quality.0,
+            legacy_pixels: args.legacy_pixels,
+            ..RetinaNetConfig::default()
+        };
+        Ok(match args.rule {
+            RuleName::Fcos | RuleName::Atss => {
+                Self::Locations(Assigner::new(&args.assign(), &locations)?)
+            }
+            RuleName::Retinanet => Self::Anchors(RetinaNetRule::new(retinanet, &locations)?),
+        })
+    }
+
+    fn tally(&self, tally: &mut Tally, boxes: &[BBox], labels: &[u32]) -> ImageTally {
+        match self {
+            Self::Locations(rule) => tally.image(rule, boxes, labels),
+            Self::Anchors(rule) => tally.image(rule, boxes, labels),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(more: &[&str]) -> Args {
+        let all = [&["assignment_stats", "--annotations", "a.json"], more].concat();
+        Args::try_parse_from(all).expect("valid")
+    }
+
+    #[test]
+    fn legacy_boxes_end_on_their_last_pixel() {
+        let image = AnnotatedImage {
+            id: 1,
+            size: Size {
+                width: 640,
+                height: 427,
+            },
+            boxes: vec![[10.0, 20.0, 30.0, 0.5]],
+            labels: vec![0],
+        };
+        let legacy = args(&["--legacy-pixels"]);
+        let input = legacy.resized(image.size);
+        assert_eq!((input.width, input.height), (1199, 800)); // 1199.06
+        let found = legacy.boxes(&image, input)[0];
+        let (sx, sy) = (1199.0f32 / 640.0, 800.0f32 / 427.0);
+        assert_eq!(found, BBox::new(10.0 * sx, 20.0 * sy, 39.0 * sx, 20.0 * sy));
+        let found = args(&[]).boxes(&image, input)[0];
+        assert_eq!(found, BBox::new(10.0 * sx, 20.0 * sy, 40.0 * sx, 20.5 * sy));
+    }
+
+    #[test]
+    fn levels() {
+        let fpn = args(&[]);
+        assert_eq!(fpn.strides(), [8, 16, 32, 64, 128]);
+        let ranges = fpn.assign().size_ranges;
+        assert_eq!(
+            (ranges[0], ranges[4]),
+            ([-1.0, 64.0], [512.0, f32::INFINITY])
+        );
+        let single = args(&["--no-fpn"]);
+        assert_eq!(single.strides(), [16]);
+        assert_eq!(single.assign().size_ranges, [[-1.0, f32::INFINITY]]);
+        assert_eq!(args(&["--ranges", "32,64"]).strides(), [8, 16, 32]);
+    }
+
+    #[test]
+    fn low_quality_words() {
+        assert_eq!(low_quality("none").expect("a word").0, None);
+        assert_eq!(low_quality("all").expect("a word").0, Some(0.0));
+        assert_eq!(low_quality("0.4").expect("a number").0, Some(0.4));
+        for text in ["some", "-1", "nan", "2"] {
+            assert!(low_quality(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The figures as a table and as JSON.
+
+use fcos::data::Annotations;
+use fcos::targets::{SizeSummary, Summary};
+use serde::Serialize;
+
+use crate::{Args, Missed, RuleName};
+
+/// Classes and boxes that are printed; `--json` has all of them.
+const PRINTED: usize = 5;
+
+/// All figures, as `--json` writes them.
+#[derive(Serialize)]
+pub struct Report<'a> {
+    rule: RuleName,
+    fpn: bool,
+    center_sampling: Option<f32>,
+    legacy_pixels: bool,
+    short: u16,
+    long: u16,
+    #[serde(flatten)]
+    summary: &'a Summary,
+    by_class: Vec<ClassRow<'a>>,
+    never_learnt: &'a [Missed],
+}
+
+#[derive(Serialize)]
+struct ClassRow<'a> {
+    name: &'a str,
+    boxes: u64,
+    bpr: f64,
+}
+
+impl<'a> Report<'a> {
+    pub fn new(
+        args: &Args,
+        annotations: &'a Annotations,
+        summary: &'a Summary,
+        never_learnt: &'a [Missed],
+    ) -> Self {
+        Self {
+            rule: args.rule,
+            fpn: !args.no_fpn,
+            center_sampling: args.center_sampling,
+            legacy_pixels: args.legacy_pixels,
+            short: args.short,
+            long: args.long,
+            summary,
+            by_class: class_rows(annotations, summary),
+            never_learnt,
+        }
+    }
+}
+
+/// The classes that have boxes, the worst recalled first.
+fn class_rows<'a>(annotations: &'a Annotations, summary: &Summary) -> Vec<ClassRow<'a>> {
+    let figures = summary.boxes_by_label.iter().zip(&summary.bpr_by_label);
+    let row = |(name, (&boxes, &bpr))| ClassRow { name, boxes, bpr };
+    let mut rows: Vec<_> = annotations.classes.iter().zip(figures).map(row).collect();
+    rows.retain(|row| row.boxes > 0);
+    rows.sort_by(|a, b| a.bpr.total_cmp(&b.bpr));
+    rows
+}
+
+/// Prints the figures as tables.
+pub fn print(args: &Args, annotations: &Annotations, summary: &Summary, missed: &[Missed]) {
+    let left_out = annotations.left_out;
+    println!("{} images, {} boxes", summary.images, summary.boxes);
+    println!(
+        "left out: {} images without a size, {} crowd regions, {} unusable annotations",
+        left_out.images, left_out.crowd, left_out.unusable
+    );
+    println!("\nbest possible recall          {:6.2} %", summary.bpr);
+    println!("ambiguous, of all positives   {:6.2} %", summary.ambiguous);
+    println!(
+        "… across different classes    {:6.2} %",
+        summary.ambiguous_across_classes
+    );
+    println!("\nboxes      number      BPR  positives per box: mean   5 %  25 %  50 %  75 %  95 %");
+    let rows = [
+        ("all", &summary.all),
+        ("small", &summary.small),
+        ("medium", &summary.medium),
+        ("large", &summary.large),
+    ];
+    rows.iter().for_each(|(name, row)| print_sizes(name, row));
+    let strides = args.strides();
+    println!("\npositives  {}", summary.positives);
+    for (stride, &positives) in strides.iter().zip(&summary.positives_per_level) {
+        let share = 100.0 * positives as f64 / summary.positives.max(1) as f64;
+        println!("  stride {stride:<4} {positives:>10}  {share:5.1} %");
+    }
+    println!("\nleast recalled classes");
+    for row in class_rows(annotations, summary).iter().take(PRINTED) {
+        println!("  {:<16} {:6.2} % of {}", row.name, row.bpr, row.boxes);
+    }
+    println!("\nnever learnt: {} boxes", missed.len());
+    for m in missed.iter().take(PRINTED) {
+        let name = annotations.classes.name(m.category);
+        println!("  image {}: {name} {:?}", m.image_id, m.bbox);
+    }
+}
+
+fn print_sizes(name: &str, row: &SizeSummary) {
+    let quantiles = row.quantiles.map(|q| format!("{q:6}")).concat();
+    println!(
+        "{name:<7} {:>9}  {:6.2} %                    {:7.1}{quantiles}",
+        row.boxes, row.bpr, row.mean
+    );
+}
