@@ -256,6 +256,24 @@ fn far_apart_boxes() {
     }
 }
 
+/// An anchor's offsets may put the box beside its location. By hand, around (10, 10): predicted
+/// (11, 8, 15, 13), target (9, 8, 13, 13); intersection 2·5, union 30, enclosing box 6·5, so
+/// that GIoU is 1/3. A larger l and a smaller r bring the box back.
+#[test]
+fn a_box_beside_its_location() {
+    let predicted = leaf(&[-1.0, 2.0, 5.0, 3.0], [1, 1, 4], F32.dtype);
+    let target = tensor(&[1.0, 2.0, 3.0, 3.0], [1, 1, 4], F32.dtype);
+    let loss = iou_loss(
+        predicted.clone(),
+        target,
+        IouLoss::Giou,
+        IouSmoothing::Epsilon,
+    );
+    let (value, gradient) = common::value_and_gradient(loss, &predicted);
+    assert!((value[0] - 2.0 / 3.0).abs() < 1e-6, "{value:?}");
+    assert!(gradient[0] < 0.0 && gradient[2] > 0.0, "{gradient:?}");
+}
+
 #[test]
 fn one_location_by_hand() {
     let batch = Batch {

@@ -17,10 +17,15 @@ use crate::merge::{from_toml, merge, parse_assignment, to_toml};
 use crate::recipe::Recipe;
 
 /// Presets: small TOML files, each a difference to [`TrainConfig::default`].
-const PRESETS: [(&str, &str); 3] = [
+const PRESETS: [(&str, &str); 5] = [
     ("demo", include_str!("../presets/demo.toml")),
     ("r18-320", include_str!("../presets/r18-320.toml")),
     ("r50-1x", include_str!("../presets/r50-1x.toml")),
+    ("atss", include_str!("../presets/atss.toml")),
+    (
+        "retinanet-a1-atss",
+        include_str!("../presets/retinanet-a1-atss.toml"),
+    ),
 ];
 
 /// All settings of a training run.
@@ -169,6 +174,8 @@ fn as_json(config: &TrainConfig) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fcos_model::BoxActivation;
+    use fcos_targets::AssignRule;
 
     #[test]
     fn every_preset_loads_and_survives_a_round_trip() {
@@ -202,6 +209,26 @@ mod tests {
         );
     }
 
+    /// sfzhang15/ATSS: the box loss counts twice, and boxes are offsets of an anchor or distances.
+    #[test]
+    fn atss_presets() {
+        for (name, activation) in [
+            ("atss", BoxActivation::ReluStride),
+            ("retinanet-a1-atss", BoxActivation::AnchorDelta),
+        ] {
+            let config = TrainConfig::load(name, &[]).expect(name);
+            assert_eq!(config.assign.rule, AssignRule::Atss);
+            assert_eq!(config.assign.atss.k, 9);
+            assert_eq!(config.loss.weights.bbox, 2.0);
+            assert_eq!(config.model.head.box_activation, activation);
+        }
+        let sets = ["assign.rule=atss".to_string(), "assign.atss.k=5".into()];
+        let assign = TrainConfig::load("demo", &sets).expect("loads").assign;
+        assert_eq!((assign.rule, assign.atss.k), (AssignRule::Atss, 5));
+        let demo = TrainConfig::load("demo", &[]).expect("loads");
+        assert_eq!(demo.assign.rule, AssignRule::Fcos);
+    }
+
     #[test]
     fn mistakes_are_named() {
         let cases = [
@@ -209,6 +236,7 @@ mod tests {
             ("missing/file.toml", "", "file.toml"),
             ("demo", "recipe.batchsize=3", "batchsize"),
             ("demo", "recipe.batch_size=many", "batch_size=many"),
+            ("demo", "assign.rule=nearest", "nearest"),
             ("demo", "recipe.batch_size=0", "batch_size"),
             ("demo", "nonsense", "expected key=value"),
         ];

@@ -1,0 +1,72 @@
+//! Every rule of assignment trains, with both ways to predict a box.
+
+use std::path::Path;
+
+use fcos::model::BoxActivation;
+use fcos::targets::AssignRule;
+use fcos::train::{LAST_WEIGHTS, Observer, RunPlan, StepRow, Trainer};
+use fcos::{Detector, DeviceSpec};
+use fcos_tests::tiny_run;
+
+const STEPS: u64 = 24;
+
+#[derive(Default)]
+struct Rows(Vec<StepRow>);
+
+impl Observer for Rows {
+    fn stepped(&mut self, row: &StepRow, _: &RunPlan) {
+        self.0.push(row.clone());
+    }
+}
+
+/// Trains, predicts the val images, loads the weights again; the steps' rows.
+fn trained(folder: &Path, rule: AssignRule, activation: BoxActivation) -> Vec<StepRow> {
+    let mut config = tiny_run(folder, STEPS);
+    config.assign.rule = rule;
+    config.model.head.box_activation = activation;
+    config.recipe.warmup.iterations = 0;
+    config.loss.weights.bbox = match rule {
+        AssignRule::Fcos => 1.0,
+        AssignRule::Atss => 2.0,
+    };
+    let device = DeviceSpec::Flex.device().expect("flex is compiled in");
+    let run = folder.join(format!("{rule:?}-{activation:?}"));
+    let trainer = Trainer::new(config, &run, false, &device).expect("starts");
+    let mut rows = Rows::default();
+    let summary = trainer.run(&mut rows).expect("trains");
+    assert!(summary.metrics.is_some(), "the val images are predicted");
+    let detector = Detector::load(run.join(LAST_WEIGHTS), &device).expect("loads");
+    let saved = detector.config().model.head.box_activation;
+    assert_eq!(saved, activation, "the weights know how boxes are meant");
+    rows.0
+}
+
+fn mean(rows: &[StepRow], value: fn(&StepRow) -> f64) -> f64 {
+    rows.iter().map(value).sum::<f64>() / rows.len() as f64
+}
+
+/// Both rules see the same images, so their positives differ only by the rule.
+#[test]
+fn rules_and_regressions_train() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let cases = [
+        (AssignRule::Fcos, BoxActivation::ReluStride),
+        (AssignRule::Fcos, BoxActivation::AnchorDelta),
+        (AssignRule::Atss, BoxActivation::ReluStride),
+        (AssignRule::Atss, BoxActivation::AnchorDelta),
+    ];
+    let runs = cases.map(|(rule, activation)| trained(temp.path(), rule, activation));
+    for (rows, case) in runs.iter().zip(cases) {
+        assert_eq!(rows.len() as u64, STEPS, "{case:?}");
+        assert!(rows.iter().all(|row| row.positives > 0.0), "{case:?}");
+        let (first, last) = (&rows[..8], &rows[rows.len() - 8..]);
+        for value in [|row: &StepRow| row.loss_cls, |row: &StepRow| row.loss_bbox] {
+            let (before, after) = (mean(first, value), mean(last, value));
+            assert!(after < before, "{case:?}: {before} to {after}");
+        }
+    }
+    let positives = runs.each_ref().map(|rows| mean(rows, |row| row.positives));
+    assert_eq!(positives[0], positives[1]);
+    assert_eq!(positives[2], positives[3]);
+    assert_ne!(positives[0], positives[2]);
+}
