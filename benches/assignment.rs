@@ -8,7 +8,7 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fcos_core::{BBox, LocationRule, Locations, Size};
-use fcos_targets::{AssignConfig, Assigner};
+use fcos_targets::{AssignConfig, AssignRule, Assigner};
 
 const STRIDES: [usize; 5] = [8, 16, 32, 64, 128];
 
@@ -28,18 +28,20 @@ fn assignment(criterion: &mut Criterion) {
         height: 800,
     };
     let locations = Locations::new(input, &STRIDES, LocationRule::HalfStride);
-    let assigner = Assigner::new(&AssignConfig::default(), &locations).expect("five levels");
     let mut group = criterion.benchmark_group("assignment");
-    for count in [1, 10, 100, 500] {
-        let boxes = boxes(count);
-        let labels = vec![0; count];
-        group.bench_with_input(
-            BenchmarkId::from_parameter(count),
-            &boxes,
-            |bencher, boxes| {
+    for (name, rule) in [("fcos", AssignRule::Fcos), ("atss", AssignRule::Atss)] {
+        let config = AssignConfig {
+            rule,
+            ..AssignConfig::default()
+        };
+        let assigner = Assigner::new(&config, &locations).expect("five levels");
+        for count in [1, 10, 100, 500] {
+            let boxes = boxes(count);
+            let labels = vec![0; count];
+            group.bench_with_input(BenchmarkId::new(name, count), &boxes, |bencher, boxes| {
                 bencher.iter(|| assigner.assign(boxes, &labels).expect("valid boxes"));
-            },
-        );
+            });
+        }
     }
     group.finish();
 }

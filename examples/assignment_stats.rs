@@ -40,6 +40,8 @@ use report::{Report, print};
 const SINGLE_STRIDE: usize = 16;
 /// The network's input is padded to a multiple of this.
 const PADDING: usize = 32;
+/// Beyond these, strides would exceed any image.
+const MAX_RANGES: usize = 8;
 /// Images that a thread takes at a time.
 const BLOCK: usize = 64;
 
@@ -120,6 +122,10 @@ fn main() -> Result<()> {
     ensure!(
         args.center_sampling.is_none() || args.rule == RuleName::Fcos,
         "--center-sampling is FCOS's: it goes with --rule fcos"
+    );
+    ensure!(
+        args.ranges.len() <= MAX_RANGES,
+        "--ranges takes at most {MAX_RANGES} numbers"
     );
     let annotations = Annotations::read(&args.annotations)?;
     let (statistics, missed) = count(&args, &annotations.images)?;

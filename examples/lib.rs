@@ -1,8 +1,9 @@
-//! What the examples share: progress bars, cache folder, tables.
+//! What the examples share: progress bars, cache folder, generated data set, tables.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fcos::data::synthetic::{SyntheticConfig, SyntheticDataset, SyntheticError, generate};
 use fcos::train::{CocoMetrics, Observer, RunPlan, StepRow};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -27,6 +28,28 @@ pub fn cache_folder() -> PathBuf {
         .or_else(|| folder("HOME").map(|home| home.join(".cache")))
         .unwrap_or_else(std::env::temp_dir)
         .join("fcos")
+}
+
+/// Generated images: enough that the small model learns shapes rather than pictures by heart.
+const TRAIN_IMAGES: u32 = 5000;
+const VAL_IMAGES: u32 = 200;
+
+/// The data set of the examples that get none, in the [`cache_folder`]; generated if it isn't there.
+///
+/// # Errors
+/// If it can't be written.
+pub fn generated_dataset(seed: u64) -> Result<SyntheticDataset, SyntheticError> {
+    let folder = cache_folder().join(format!("shapes-{seed}"));
+    println!("data set: {}, generated on the first run", folder.display());
+    let config = SyntheticConfig {
+        seed,
+        train_images: TRAIN_IMAGES,
+        val_images: VAL_IMAGES,
+        width: [144, 192],
+        height: [112, 128],
+        ..SyntheticConfig::default()
+    };
+    generate(&folder, &config)
 }
 
 /// A bar with count, rate and time left; hidden where standard error is no terminal.

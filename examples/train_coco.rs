@@ -25,14 +25,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use fcos::data::{Dataset, synthetic};
+use fcos::data::Dataset;
 use fcos::train::{BEST_WEIGHTS, CONFIG_FILE, RunSummary, TrainConfig, Trainer, write_run_curves};
 use fcos::{Detector, DeviceSpec, side_by_side};
-use fcos_examples::{TerminalObserver, cache_folder, duration, init_logging};
+use fcos_examples::{TerminalObserver, duration, generated_dataset, init_logging};
 
-/// Generated images: enough that the small model learns shapes rather than pictures by heart.
-const TRAIN_IMAGES: u32 = 5000;
-const VAL_IMAGES: u32 = 200;
 /// Pictures of val images in the run folder.
 const PICTURES: usize = 12;
 /// Predictions below this score are not drawn.
@@ -47,7 +44,7 @@ const DRAWN_SCORE: f32 = 0.3;
   train_coco --output runs/mine --resume
   train_coco --config r18-320 --set recipe.batch_size=8 --show-config")]
 struct Args {
-    /// Preset (demo, r18-320, r50-1x) or TOML file
+    /// Preset (demo, r18-320, r50-1x, atss, retinanet-a1-atss) or TOML file
     #[arg(long, default_value = "demo")]
     config: String,
     /// Override a setting, e.g. recipe.epochs=20; may be repeated
@@ -146,27 +143,13 @@ fn set_data(config: &mut TrainConfig, args: &Args, saved: bool) -> Result<()> {
         data.val_annotations = args.val_annotations.clone();
         data.val_images = args.val_images.clone();
     } else if !saved && data.train_annotations.as_os_str().is_empty() {
-        let generated = generate(seed)?;
+        let generated = generated_dataset(seed)?;
         data.train_annotations = generated.train_annotations;
         data.train_images = generated.train_images;
         data.val_annotations = Some(generated.val_annotations);
         data.val_images = Some(generated.val_images);
     }
     Ok(())
-}
-
-fn generate(seed: u64) -> Result<synthetic::SyntheticDataset> {
-    let folder = cache_folder().join(format!("shapes-{seed}"));
-    println!("data set: {}, generated on the first run", folder.display());
-    let config = synthetic::SyntheticConfig {
-        seed,
-        train_images: TRAIN_IMAGES,
-        val_images: VAL_IMAGES,
-        width: [144, 192],
-        height: [112, 128],
-        ..synthetic::SyntheticConfig::default()
-    };
-    Ok(synthetic::generate(&folder, &config)?)
 }
 
 /// Val images with predictions beside the ground truth, from the best weights.

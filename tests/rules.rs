@@ -15,7 +15,7 @@ struct Rows(Vec<StepRow>);
 
 impl Observer for Rows {
     fn stepped(&mut self, row: &StepRow, _: &RunPlan) {
-        self.0.push(row.clone());
+        self.0.push(*row);
     }
 }
 

@@ -52,8 +52,7 @@ impl Assigner {
     /// If boxes and labels differ in number, a box is degenerate, or a label is beyond `i32`.
     pub fn assign(&self, boxes: &[BBox], labels: &[u32]) -> Result<Targets, AssignError> {
         let labels = checked_labels(boxes, labels)?;
-        let mut targets = Targets::background(self.slots());
-        targets.matched = self.matched(boxes);
+        let mut targets = Targets::new(self.matched(boxes));
         for grid in &self.grids {
             let unit = self.pixels_per_unit(grid);
             for (location, point) in grid.points() {

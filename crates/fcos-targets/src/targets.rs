@@ -15,11 +15,12 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// All `len` locations background.
-    pub(crate) fn background(len: usize) -> Self {
+    /// What is matched, and nothing learnt yet.
+    pub(crate) fn new(matched: Vec<i32>) -> Self {
+        let len = matched.len();
         Self {
             labels: vec![-1; len],
-            matched: vec![-1; len],
+            matched,
             ltrb: vec![Ltrb::default(); len],
             centerness: vec![0.0; len],
         }

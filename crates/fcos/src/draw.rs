@@ -128,8 +128,8 @@ pub fn class_color(index: usize) -> Rgb<u8> {
     }
 }
 
-/// `a` at `t = 0`, `b` at `t = 1`.
-fn mix(a: Rgb<u8>, b: Rgb<u8>, t: f32) -> Rgb<u8> {
+/// The colour between two: `a` at `t = 0`, `b` at `t = 1`.
+pub fn mix(a: Rgb<u8>, b: Rgb<u8>, t: f32) -> Rgb<u8> {
     let channel = |c: usize| f32::from(a.0[c]) * (1.0 - t) + f32::from(b.0[c]) * t;
     Rgb(std::array::from_fn(|c| channel(c).round() as u8))
 }
@@ -293,11 +293,25 @@ fn panel(image: &RgbImage, caption: &str, labels: Vec<Label>, style: &DrawStyle)
         ..label
     };
     draw_detections(&mut picture, labels.into_iter().map(enlarge), style);
-    let line = Line::fit(caption, style.text_height(&picture), width);
+    captioned(&picture, caption, style)
+}
+
+/// The picture below a line of text.
+pub fn captioned(picture: &RgbImage, caption: &str, style: &DrawStyle) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    let line = Line::fit(caption, style.text_height(picture), width);
     let mut sheet = RgbImage::from_pixel(width, height + line.height() as u32, WHITE);
     line.draw(&mut sheet, 0, 0, BLACK);
-    imageops::replace(&mut sheet, &picture, 0, line.height().into());
+    imageops::replace(&mut sheet, picture, 0, line.height().into());
     sheet
+}
+
+/// Writes `text` with its upper left corner `at` a pixel, in letters of this `height` in pixels, as
+/// far as it fits beside that.
+pub fn draw_text(image: &mut RgbImage, at: (u32, u32), height: f32, text: &str, color: Rgb<u8>) {
+    let (x, y) = (at.0.min(image.width()), at.1.min(image.height()));
+    let line = Line::fit(text, height.clamp(4.0, 200.0), image.width() - x);
+    line.draw(image, x as i32, y as i32, color);
 }
 
 /// Pictures in rows of `columns` (at least one), each in a cell of the largest one's size.
