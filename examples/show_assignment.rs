@@ -214,7 +214,7 @@ fn assign(
 mod tests {
     use super::*;
 
-    /// The folder, and the annotations of a 40×30 image with two overlapping boxes.
+    /// The folder, and the annotations of an image with two overlapping boxes.
     fn small() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().expect("a folder");
         RgbImage::from_pixel(80, 60, image::Rgb([90, 120, 30]))

@@ -114,7 +114,7 @@ impl<'a> Canvas<'a> {
             boxes.map(|index| self.label(index, "")),
             &thin,
         );
-        let radius = (0.36 * spacing).clamp(1.0, self.picture.width() as f32 / 70.0);
+        let radius = (0.36 * spacing).clamp(1.0, (self.picture.width() as f32 / 70.0).max(1.0));
         let rim = (0.5 * radius).clamp(1.0, 2.0);
         let mut ambiguous = 0;
         for &(n, point, index) in &positives {
