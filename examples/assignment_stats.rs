@@ -13,6 +13,8 @@
 //! Images are resized and padded as the network sees them. `--json` writes all figures, with `bpr`,
 //! `ambiguous` and `ambiguous_across_classes` in per cent, and the boxes that are never learnt.
 
+#[path = "assignment_stats/network.rs"]
+mod network;
 #[path = "assignment_stats/report.rs"]
 mod report;
 
@@ -24,20 +26,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use fcos::core::{BBox, LocationRule, Locations, Size};
-use fcos::data::{AnnotatedImage, Annotations, ResizeRule};
-use fcos::targets::{
-    AreaRule, AssignConfig, AssignRule, Assigner, AtssConfig, ImageTally, RetinaNetConfig,
-    RetinaNetRule, SizeGroup, Statistics, Tally,
-};
+use fcos::core::Size;
+use fcos::data::{AnnotatedImage, Annotations};
+use fcos::targets::{AtssConfig, SizeGroup, Statistics, Tally};
 use fcos_examples::progress_bar;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use network::Matcher;
 use report::{Report, print};
 
-/// Stride of the only level without a pyramid: P4.
-const SINGLE_STRIDE: usize = 16;
 /// The network's input is padded to a multiple of this.
 const PADDING: usize = 32;
 /// Beyond these, strides would exceed any image.
@@ -249,136 +247,49 @@ impl<'a> Worker<'a> {
     }
 }
 
-impl Args {
-    /// The size that an image is resized to.
-    fn resized(&self, image: Size) -> Size {
-        let rule = match self.legacy_pixels {
-            true => ResizeRule::Official,
-            false => ResizeRule::Detectron2,
-        };
-        rule.output_size(image, self.short.into(), self.long.into())
-    }
-
-    /// An image's boxes in pixels of the network input.
-    fn boxes(&self, image: &AnnotatedImage, input: Size) -> Vec<BBox> {
-        let sx = (input.width as f64 / image.size.width as f64) as f32;
-        let sy = (input.height as f64 / image.size.height as f64) as f32;
-        let last_pixel = if self.legacy_pixels { 1.0 } else { 0.0 };
-        let corners = |&[x, y, w, h]: &[f32; 4]| {
-            let (w, h) = ((w - last_pixel).max(0.0), (h - last_pixel).max(0.0));
-            BBox::from_xywh([x, y, w, h]).scale(sx, sy)
-        };
-        image.boxes.iter().map(corners).collect()
-    }
-
-    fn strides(&self) -> Vec<usize> {
-        match self.no_fpn {
-            true => vec![SINGLE_STRIDE],
-            false => (0..=self.ranges.len()).map(|level| 8 << level).collect(),
-        }
-    }
-
-    /// The rule's settings, but for RetinaNet's.
-    fn assign(&self) -> AssignConfig {
-        let inner = if self.no_fpn { &[][..] } else { &self.ranges };
-        let lower = std::iter::once(-1.0).chain(inner.iter().copied());
-        let upper = inner.iter().copied().chain([f32::INFINITY]);
-        AssignConfig {
-            rule: match self.rule {
-                RuleName::Atss => AssignRule::Atss,
-                RuleName::Fcos | RuleName::Retinanet => AssignRule::Fcos,
-            },
-            size_ranges: lower
-                .zip(upper)
-                .map(|(lower, upper)| [lower, upper])
-                .collect(),
-            center_sampling_radius: self.center_sampling,
-            area: match self.legacy_pixels {
-                true => AreaRule::LegacyPlusOne,
-                false => AreaRule::Continuous,
-            },
-            atss: AtssConfig {
-                k: self.k,
-                anchor_scale: self.anchor_scale,
-            },
-            ..AssignConfig::default()
-        }
-    }
-}
-
-/// The rule at work on one size of input.
-enum Matcher {
-    Locations(Assigner),
-    Anchors(RetinaNetRule),
-}
-
-impl Matcher {
-    fn new(args: &Args, input: Size) -> Result<Self> {
-        let locations = Locations::new(input, &args.strides(), LocationRule::HalfStride);
-        let retinanet = RetinaNetConfig {
-            low_quality_iou: args.low_quality.0,
-            legacy_pixels: args.legacy_pixels,
-            ..RetinaNetConfig::default()
-        };
-        Ok(match args.rule {
-            RuleName::Fcos | RuleName::Atss => {
-                Self::Locations(Assigner::new(&args.assign(), &locations)?)
-            }
-            RuleName::Retinanet => Self::Anchors(RetinaNetRule::new(retinanet, &locations)?),
-        })
-    }
-
-    fn tally(&self, tally: &mut Tally, boxes: &[BBox], labels: &[u32]) -> ImageTally {
-        match self {
-            Self::Locations(rule) => tally.image(rule, boxes, labels),
-            Self::Anchors(rule) => tally.image(rule, boxes, labels),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
-    fn args(more: &[&str]) -> Args {
-        let all = [&["assignment_stats", "--annotations", "a.json"], more].concat();
-        Args::try_parse_from(all).expect("valid")
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        cases: Vec<Case>,
     }
 
-    #[test]
-    fn legacy_boxes_end_on_their_last_pixel() {
-        let image = AnnotatedImage {
-            id: 1,
-            size: Size {
-                width: 640,
-                height: 427,
-            },
-            boxes: vec![[10.0, 20.0, 30.0, 0.5]],
-            labels: vec![0],
-        };
-        let legacy = args(&["--legacy-pixels"]);
-        let input = legacy.resized(image.size);
-        assert_eq!((input.width, input.height), (1199, 800)); // 1199.06
-        let found = legacy.boxes(&image, input)[0];
-        let (sx, sy) = (1199.0f32 / 640.0, 800.0f32 / 427.0);
-        assert_eq!(found, BBox::new(10.0 * sx, 20.0 * sy, 39.0 * sx, 20.0 * sy));
-        let found = args(&[]).boxes(&image, input)[0];
-        assert_eq!(found, BBox::new(10.0 * sx, 20.0 * sy, 40.0 * sx, 20.5 * sy));
+    #[derive(serde::Deserialize)]
+    struct Case {
+        arguments: Vec<String>,
+        expected: serde_json::Map<String, serde_json::Value>,
     }
 
+    /// `testdata/assign/make_statistics.py` counts every box against every location or anchor.
     #[test]
-    fn levels() {
-        let fpn = args(&[]);
-        assert_eq!(fpn.strides(), [8, 16, 32, 64, 128]);
-        let ranges = fpn.assign().size_ranges;
-        assert_eq!(
-            (ranges[0], ranges[4]),
-            ([-1.0, 64.0], [512.0, f32::INFINITY])
-        );
-        let single = args(&["--no-fpn"]);
-        assert_eq!(single.strides(), [16]);
-        assert_eq!(single.assign().size_ranges, [[-1.0, f32::INFINITY]]);
-        assert_eq!(args(&["--ranges", "32,64"]).strides(), [8, 16, 32]);
+    fn figures_equal_a_literal_count() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/assign");
+        let golden = fs::read(folder.join("statistics_expected.json")).expect("there");
+        let golden: Golden = serde_json::from_slice(&golden).expect("parses");
+        let file = folder.join("statistics_annotations.json");
+        let annotations = Annotations::read(&file).expect("reads");
+        for Case {
+            arguments,
+            expected,
+        } in golden.cases
+        {
+            let fixed = ["stats", "--annotations", "a.json", "--legacy-pixels"].map(String::from);
+            let args = Args::try_parse_from(fixed.iter().chain(&arguments)).expect("valid");
+            let (statistics, missed) = count(&args, &annotations.images).expect("counts");
+            let summary = statistics.summary();
+            let report = Report::new(&args, &annotations, &summary, &missed);
+            let report = serde_json::to_value(report).expect("serialises");
+            for (key, value) in expected {
+                let (found, value) = (report[&key].as_f64(), value.as_f64().expect("a number"));
+                let close = found.is_some_and(|found| (found - value).abs() < 1e-9);
+                assert!(close, "{arguments:?}: {key} is {found:?}, not {value}");
+            }
+            let never = summary.all.boxes as f64 * (1.0 - summary.bpr / 100.0);
+            assert_eq!(missed.len() as f64, never.round());
+        }
     }
 
     #[test]

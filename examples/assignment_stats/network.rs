@@ -1,0 +1,151 @@
+//! What the network sees of an image, and the rule that is counted.
+
+use anyhow::Result;
+use fcos::core::{BBox, LocationRule, Locations, Size};
+use fcos::data::{AnnotatedImage, ResizeRule};
+use fcos::targets::{
+    AreaRule, AssignConfig, AssignRule, Assigner, AtssConfig, ImageTally, RetinaNetConfig,
+    RetinaNetRule, Tally,
+};
+
+use crate::{Args, RuleName};
+
+/// Stride of the only level without a pyramid: P4.
+const SINGLE_STRIDE: usize = 16;
+
+impl Args {
+    /// The size that an image is resized to.
+    pub fn resized(&self, image: Size) -> Size {
+        let rule = match self.legacy_pixels {
+            true => ResizeRule::Official,
+            false => ResizeRule::Detectron2,
+        };
+        rule.output_size(image, self.short.into(), self.long.into())
+    }
+
+    /// An image's boxes in pixels of the network input.
+    pub fn boxes(&self, image: &AnnotatedImage, input: Size) -> Vec<BBox> {
+        let sx = (input.width as f64 / image.size.width as f64) as f32;
+        let sy = (input.height as f64 / image.size.height as f64) as f32;
+        let last_pixel = if self.legacy_pixels { 1.0 } else { 0.0 };
+        let corners = |&[x, y, w, h]: &[f32; 4]| {
+            let (w, h) = ((w - last_pixel).max(0.0), (h - last_pixel).max(0.0));
+            BBox::from_xywh([x, y, w, h]).scale(sx, sy)
+        };
+        image.boxes.iter().map(corners).collect()
+    }
+
+    /// The strides of the levels.
+    pub fn strides(&self) -> Vec<usize> {
+        match self.no_fpn {
+            true => vec![SINGLE_STRIDE],
+            false => (0..=self.ranges.len()).map(|level| 8 << level).collect(),
+        }
+    }
+
+    /// The rule's settings, but for RetinaNet's.
+    fn assign(&self) -> AssignConfig {
+        let inner = if self.no_fpn { &[][..] } else { &self.ranges };
+        let lower = std::iter::once(-1.0).chain(inner.iter().copied());
+        let upper = inner.iter().copied().chain([f32::INFINITY]);
+        AssignConfig {
+            rule: match self.rule {
+                RuleName::Atss => AssignRule::Atss,
+                RuleName::Fcos | RuleName::Retinanet => AssignRule::Fcos,
+            },
+            size_ranges: lower
+                .zip(upper)
+                .map(|(lower, upper)| [lower, upper])
+                .collect(),
+            center_sampling_radius: self.center_sampling,
+            area: match self.legacy_pixels {
+                true => AreaRule::LegacyPlusOne,
+                false => AreaRule::Continuous,
+            },
+            atss: AtssConfig {
+                k: self.k,
+                anchor_scale: self.anchor_scale,
+            },
+            ..AssignConfig::default()
+        }
+    }
+}
+
+/// The rule at work on one size of input.
+pub enum Matcher {
+    Locations(Assigner),
+    Anchors(RetinaNetRule),
+}
+
+impl Matcher {
+    /// Prepares the rule for an input of this size.
+    pub fn new(args: &Args, input: Size) -> Result<Self> {
+        let locations = Locations::new(input, &args.strides(), LocationRule::HalfStride);
+        let retinanet = RetinaNetConfig {
+            low_quality_iou: args.low_quality.0,
+            legacy_pixels: args.legacy_pixels,
+            ..RetinaNetConfig::default()
+        };
+        Ok(match args.rule {
+            RuleName::Fcos | RuleName::Atss => {
+                Self::Locations(Assigner::new(&args.assign(), &locations)?)
+            }
+            RuleName::Retinanet => Self::Anchors(RetinaNetRule::new(retinanet, &locations)?),
+        })
+    }
+
+    /// Counts an image's boxes.
+    pub fn tally(&self, tally: &mut Tally, boxes: &[BBox], labels: &[u32]) -> ImageTally {
+        match self {
+            Self::Locations(rule) => tally.image(rule, boxes, labels),
+            Self::Anchors(rule) => tally.image(rule, boxes, labels),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn args(more: &[&str]) -> Args {
+        let all = [&["assignment_stats", "--annotations", "a.json"], more].concat();
+        Args::try_parse_from(all).expect("valid")
+    }
+
+    #[test]
+    fn legacy_boxes_end_on_their_last_pixel() {
+        let image = AnnotatedImage {
+            id: 1,
+            size: Size {
+                width: 640,
+                height: 427,
+            },
+            boxes: vec![[10.0, 20.0, 30.0, 0.5]],
+            labels: vec![0],
+        };
+        let legacy = args(&["--legacy-pixels"]);
+        let input = legacy.resized(image.size);
+        assert_eq!((input.width, input.height), (1199, 800)); // 1199.06
+        let found = legacy.boxes(&image, input)[0];
+        let (sx, sy) = (1199.0f32 / 640.0, 800.0f32 / 427.0);
+        assert_eq!(found, BBox::new(10.0 * sx, 20.0 * sy, 39.0 * sx, 20.0 * sy));
+        let found = args(&[]).boxes(&image, input)[0];
+        assert_eq!(found, BBox::new(10.0 * sx, 20.0 * sy, 40.0 * sx, 20.5 * sy));
+    }
+
+    #[test]
+    fn levels() {
+        let fpn = args(&[]);
+        assert_eq!(fpn.strides(), [8, 16, 32, 64, 128]);
+        let ranges = fpn.assign().size_ranges;
+        assert_eq!(
+            (ranges[0], ranges[4]),
+            ([-1.0, 64.0], [512.0, f32::INFINITY])
+        );
+        let single = args(&["--no-fpn"]);
+        assert_eq!(single.strides(), [16]);
+        assert_eq!(single.assign().size_ranges, [[-1.0, f32::INFINITY]]);
+        assert_eq!(args(&["--ranges", "32,64"]).strides(), [8, 16, 32]);
+    }
+}
