@@ -3,7 +3,8 @@
 Writes statistics_annotations.json, COCO annotations of 60 images with random boxes, and
 statistics_expected.json, the figures of FCOS and of RetinaNet's matching on them, as the FCOS paper
 counts (Tables 1 and 2): boxes end on their last pixel, sizes are truncated, every box against every
-location or anchor. Figures are in per cent.
+location or anchor. Figures are in per cent. What depends on which of several anchors overlap a box
+equally is left out: the last bit of an IoU decides that, and the two programs round differently.
 
 Run: python3 make_statistics.py
 """
@@ -125,7 +126,6 @@ def retinanet(inputs, low_quality):
         recalled += len(set(index[positive].tolist()))
         positives += int(positive.sum())
     counted = {"boxes": boxes_seen, "bpr": 100 * recalled / boxes_seen}
-    # Rounding decides which of several anchors overlap a box equally, but not whether one does.
     return {**counted, "positives": positives} if low_quality is None else counted
 
 
@@ -140,7 +140,6 @@ def main():
         (["--no-fpn"], fcos(inputs, [(16, -1, np.inf)])),
         (["--rule", "retinanet", "--low-quality", "none"], retinanet(inputs, None)),
         (["--rule", "retinanet"], retinanet(inputs, 0.4)),
-        (["--rule", "retinanet", "--low-quality", "all"], retinanet(inputs, 0)),
     ]
     head = {"made_by": "make_statistics.py", "versions": {"numpy": np.__version__}}
     expected = {**head, "cases": [{"arguments": a, "expected": e} for a, e in cases]}
