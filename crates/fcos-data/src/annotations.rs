@@ -1,14 +1,13 @@
 //! Naming: C classes; labels are `0..C`, category ids only occur in COCO's files.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::Path;
 
 use fcos_core::{ClassList, Size};
 
 use crate::DataError;
 use crate::assemble::read_classes;
-use crate::coco::{CocoAnnotation, CocoImage, parse};
+use crate::coco::{CocoAnnotation, CocoFile, CocoImage};
 
 /// An annotation file's boxes as they stand there, for statistics that need no image files. (To
 /// train on, [`Dataset`](crate::Dataset) checks the boxes and finds the files.)
@@ -77,11 +76,7 @@ impl Annotations {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn read(path: &Path) -> Result<Self, DataError> {
-        let bytes = fs::read(path).map_err(|e| DataError::read(path, e))?;
-        let file = parse(&bytes).map_err(|source| DataError::Json {
-            path: path.into(),
-            source,
-        })?;
+        let file = CocoFile::read(path)?;
         let (classes, category_ids) = read_classes(file.categories, path)?;
         let labels: BTreeMap<u64, u32> = category_ids.into_iter().zip(0..).collect();
         let (mut images, left_out) = read_images(file.images, path)?;
@@ -131,12 +126,13 @@ fn read_images(
             }),
             None => left_out.images += 1,
         }
-        if let Some(first) = names.insert(id, image.file_name.clone()) {
+        let name = image.file_name.unwrap_or_default();
+        if let Some(first) = names.insert(id, name.clone()) {
             return Err(DataError::DuplicateImageId {
                 path: path.into(),
                 id,
                 first,
-                second: image.file_name,
+                second: name,
             });
         }
     }
@@ -163,6 +159,7 @@ fn usable_box(annotation: &CocoAnnotation) -> Option<[f32; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn read(json: &str) -> Result<Annotations, DataError> {
         let dir = tempfile::tempdir().expect("a folder");

@@ -117,6 +117,10 @@ impl Assembly {
             width,
             height,
         } = image;
+        let file_name = file_name.ok_or_else(|| DataError::NoFileName {
+            path: annotations.into(),
+            id: id.0,
+        })?;
         if let Some(first) = self.images.get(&id.0) {
             return Err(DataError::DuplicateImageId {
                 path: annotations.into(),

@@ -4,45 +4,84 @@
 //! missing, sizes missing or 0, boxes missing or of any length. Python's bare `NaN` and `Infinity`
 //! are read as missing numbers.
 
+use std::fs;
+use std::path::Path;
+
 use serde::Deserialize;
 
-/// The parts of an annotation file that a data set is made of.
-#[derive(Debug, Deserialize)]
-pub(crate) struct CocoFile {
+use crate::DataError;
+
+/// The parts of an annotation file that data sets and box metrics are made of, as they stand there.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct CocoFile {
+    /// The images, with or without annotations.
     pub images: Vec<CocoImage>,
+    /// The annotated objects.
     #[serde(default)]
     pub annotations: Vec<CocoAnnotation>,
+    /// The classes.
     #[serde(default)]
     pub categories: Vec<CocoCategory>,
 }
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct CocoImage {
+/// An image.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct CocoImage {
+    /// Its id.
     pub id: Id,
-    pub file_name: String,
+    /// Its file, relative to the folder of images.
+    #[serde(default)]
+    pub file_name: Option<String>,
+    /// Its width in pixels.
     #[serde(default)]
     pub width: Option<f64>,
+    /// Its height in pixels.
     #[serde(default)]
     pub height: Option<f64>,
 }
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct CocoAnnotation {
+/// An annotated object.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct CocoAnnotation {
+    /// Its own id.
     #[serde(default)]
     pub id: Option<Id>,
+    /// The image it is on.
     pub image_id: Id,
+    /// Its category.
     pub category_id: Id,
-    /// `[x, y, width, height]` in pixels of the image.
+    /// `[x, y, width, height]` in pixels of the image; see [`Self::xywh`].
     #[serde(default)]
     pub bbox: Option<Vec<Option<f64>>>,
+    /// Pixels covered (in COCO: by the mask), which make it small, medium or large.
+    #[serde(default)]
+    pub area: Option<f64>,
+    /// A group of objects: is never missed, and absorbs any number of detections.
     #[serde(default)]
     pub iscrowd: Option<Flag>,
 }
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct CocoCategory {
+/// A category.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct CocoCategory {
+    /// Its id.
     pub id: Id,
+    /// Its name.
     pub name: String,
+}
+
+impl CocoFile {
+    /// Reads an annotation file.
+    ///
+    /// # Errors
+    /// The kinds [`Read`](DataError::Read) and [`Json`](DataError::Json).
+    pub fn read(path: &Path) -> Result<Self, DataError> {
+        let bytes = fs::read(path).map_err(|e| DataError::read(path, e))?;
+        parse(&bytes).map_err(|source| DataError::Json {
+            path: path.into(),
+            source,
+        })
+    }
 }
 
 impl CocoAnnotation {
@@ -52,6 +91,7 @@ impl CocoAnnotation {
         numbers.collect::<Vec<_>>().try_into().ok()
     }
 
+    /// Whether it is marked as a group of objects.
     pub fn is_crowd(&self) -> bool {
         match self.iscrowd {
             Some(Flag::Bool(flag)) => flag,
@@ -62,9 +102,9 @@ impl CocoAnnotation {
 }
 
 /// An id: a whole number from 0, also when written as a float.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Number")]
-pub(crate) struct Id(pub u64);
+pub struct Id(pub u64);
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a number")]
@@ -88,16 +128,18 @@ impl TryFrom<Number> for Id {
     }
 }
 
-/// `iscrowd`.
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// A truth value, which other tools also write as a number.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(untagged, expecting = "expected 0, 1, true or false")]
-pub(crate) enum Flag {
+pub enum Flag {
+    /// `true` or `false`.
     Bool(bool),
+    /// Everything but 0 is true.
     Number(f64),
 }
 
 /// Reads an annotation file's bytes.
-pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<CocoFile> {
+fn parse(bytes: &[u8]) -> serde_json::Result<CocoFile> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     serde_json::from_slice(bytes).or_else(|error| match null_non_finite(bytes) {
         Some(repaired) => serde_json::from_slice(&repaired),
@@ -208,15 +250,18 @@ mod tests {
     fn python_words_inside_strings_stay() {
         let json = br#"{"images":[{"id":1,"file_name":"NaN\"Infinity.jpg","width":NaN}]}"#;
         let file = parse(json).expect("valid");
-        assert_eq!(file.images[0].file_name, "NaN\"Infinity.jpg");
+        assert_eq!(
+            file.images[0].file_name.as_deref(),
+            Some("NaN\"Infinity.jpg")
+        );
         assert_eq!(file.images[0].width, None);
         assert_eq!(null_non_finite(br#"{"a\\":"NaN"}"#), None);
     }
 
     #[test]
     fn errors_name_the_place() {
-        let error = parse(b"{\"images\": [\n  {\"id\": 1}\n]}").expect_err("no file name");
+        let error = parse(b"{\"images\": [\n  {\"ID\": 1}\n]}").expect_err("no id");
         assert_eq!((error.line(), error.column()), (2, 11), "{error}");
-        assert!(error.to_string().contains("file_name"), "{error}");
+        assert!(error.to_string().contains("`id`"), "{error}");
     }
 }

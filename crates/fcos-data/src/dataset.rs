@@ -1,13 +1,12 @@
 //! Naming: C classes; labels are `0..C`, category ids only occur in COCO's files.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use fcos_core::{BBox, ClassList, Size};
 use image::RgbImage;
 
 use crate::assemble::assemble;
-use crate::coco::parse;
+use crate::coco::CocoFile;
 use crate::report::{Finding, FindingKind, HealthReport};
 use crate::{DataError, decode, decode_size};
 
@@ -88,12 +87,7 @@ impl Dataset {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_coco(annotations: &Path, images: &Path) -> Result<(Self, HealthReport), DataError> {
-        let bytes = fs::read(annotations).map_err(|e| DataError::read(annotations, e))?;
-        let file = parse(&bytes).map_err(|source| DataError::Json {
-            path: annotations.into(),
-            source,
-        })?;
-        drop(bytes);
+        let file = CocoFile::read(annotations)?;
         let (parts, report) = assemble(file, annotations, images)?;
         let dataset = Self {
             classes: parts.classes,

@@ -22,6 +22,14 @@ pub enum DataError {
         /// What is wrong, with line and column.
         source: serde_json::Error,
     },
+    /// An entry of `images` has no `file_name`.
+    #[error("{}: image {id} has no file_name", path.display())]
+    NoFileName {
+        /// The annotation file.
+        path: PathBuf,
+        /// The image's id.
+        id: u64,
+    },
     /// Two entries of `images` have the same id.
     #[error("{}: image id {id} stands twice, for {first:?} and {second:?}", path.display())]
     DuplicateImageId {

@@ -33,7 +33,7 @@
 mod annotations;
 mod assemble;
 mod augment;
-mod coco;
+pub mod coco;
 mod dataset;
 mod decode;
 mod error;

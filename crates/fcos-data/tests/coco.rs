@@ -259,7 +259,7 @@ fn refused_files() {
         ),
         (
             instances(r#"{"id": 1}"#, "", ""),
-            "missing field `file_name`",
+            "image 1 has no file_name",
         ),
         (
             instances(r#"{"id": -1, "file_name": "a"}"#, "", ""),

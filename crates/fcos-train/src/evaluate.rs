@@ -7,6 +7,7 @@
 //! Where pycocotools and hotcoco differ from each other, or from the definition of the metric:
 //! - An annotation's own id is not used. (pycocotools takes a match to id 0 for "no match", and
 //!   both count an annotation twice whose id another one has.)
+//! - An annotation without four finite numbers as its box is left out with a warning.
 //! - An annotation without `area` gets that of its box. (pycocotools fails; hotcoco draws the
 //!   mask, if there is one.)
 //! - No detections at all is a list like any other: 0 where there is something to find.
@@ -23,20 +24,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fcos_data::DataError;
+use fcos_data::coco::CocoFile;
 use hotcoco::{AccumulatedEval, COCO, COCOeval, IouType};
 
 mod files;
 mod metrics;
 
-pub use files::{
-    CocoAnnotation, CocoAnnotations, CocoCategory, CocoImage, ResultRow, read_results,
-};
+pub use files::{ResultRow, read_results};
 pub use metrics::{ClassMetrics, CocoMetrics, CocoStats};
 
 /// Why an evaluation could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
-    /// A file could not be read.
+    /// The annotation file could not be read.
+    #[error(transparent)]
+    Annotations(#[from] DataError),
+    /// The file of detections could not be read.
     #[error("cannot read {}", path.display())]
     Read {
         /// The file.
@@ -44,8 +48,7 @@ pub enum EvalError {
         /// What the system says.
         source: io::Error,
     },
-    /// A file is not COCO's JSON: annotations are an object of `images`, `annotations` and
-    /// `categories`, detections an array of [`ResultRow`]s; ids are whole numbers from 0, and
+    /// The file of detections is no JSON array of [`ResultRow`]s; ids are whole numbers from 0, and
     /// NaN is no JSON.
     #[error("{} is not in COCO's format", path.display())]
     Parse {
@@ -53,20 +56,6 @@ pub enum EvalError {
         path: PathBuf,
         /// What is wrong, with line and column.
         source: serde_json::Error,
-    },
-    /// An annotation's box or area is NaN or infinite.
-    #[error(
-        "annotation {index} (image {image_id}): box {bbox:?} or area {area:?} is not a finite number"
-    )]
-    BadAnnotation {
-        /// Position in the list of annotations, from 0.
-        index: usize,
-        /// Its image.
-        image_id: u64,
-        /// Its box, `[x, y, width, height]`.
-        bbox: [f64; 4],
-        /// Its area in pixels, where it has one.
-        area: Option<f64>,
     },
     /// A detection on an image that the annotations do not list: most often the annotations are
     /// those of another split.
@@ -105,9 +94,10 @@ pub enum EvalError {
 /// Judges detections against annotations that are read and indexed once.
 ///
 /// ```
-/// use fcos_train::evaluate::{CocoAnnotations, CocoEvaluator, ResultRow};
+/// use fcos_data::coco::CocoFile;
+/// use fcos_train::evaluate::{CocoEvaluator, ResultRow};
 ///
-/// let annotations: CocoAnnotations = serde_json::from_str(
+/// let annotations: CocoFile = serde_json::from_str(
 ///     r#"{"images": [{"id": 7}],
 ///         "categories": [{"id": 18, "name": "dog"}],
 ///         "annotations": [{"image_id": 7, "category_id": 18, "bbox": [10, 10, 40, 50]}]}"#,
@@ -115,7 +105,7 @@ pub enum EvalError {
 /// let bbox = [10.0, 10.0, 40.0, 50.0];
 /// let found = ResultRow { image_id: 7, category_id: 18, bbox, score: 0.9 };
 ///
-/// let metrics = CocoEvaluator::new(annotations)?.evaluate(&[found])?;
+/// let metrics = CocoEvaluator::new(annotations).evaluate(&[found])?;
 /// assert!((metrics.stats.ap - 1.0).abs() < 1e-9);
 /// assert_eq!(metrics.stats.ap_small, -1.0); // there is no small object
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -129,34 +119,37 @@ pub struct CocoEvaluator {
 
 impl CocoEvaluator {
     /// Indexes annotations.
-    ///
-    /// # Errors
-    /// [`EvalError::BadAnnotation`], with the first that is at fault.
-    pub fn new(annotations: CocoAnnotations) -> Result<Self, EvalError> {
-        let objects = annotations.annotations.iter().enumerate();
-        let objects: Vec<_> = objects
-            .map(|(i, object)| object.to_hotcoco(i))
-            .collect::<Result<_, _>>()?;
-        let image_ids = annotations.images.iter().map(|image| image.id).collect();
+    pub fn new(annotations: CocoFile) -> Self {
+        let listed = annotations.annotations.len();
+        let objects: Vec<_> = annotations
+            .annotations
+            .iter()
+            .filter_map(files::object_to_hotcoco)
+            .collect();
+        let left_out = listed - objects.len();
+        if left_out > 0 {
+            tracing::warn!(left_out, "annotations without a box of four finite numbers");
+        }
+        let image_ids = annotations.images.iter().map(|image| image.id.0).collect();
         let categories = annotations
             .categories
             .into_iter()
-            .map(|c| (c.id, c.name))
+            .map(|c| (c.id.0, c.name))
             .collect();
         let ground_truth = index(&image_ids, &categories, objects);
-        Ok(Self {
+        Self {
             ground_truth,
             image_ids,
             categories,
-        })
+        }
     }
 
     /// Reads and indexes an annotation file.
     ///
     /// # Errors
-    /// [`EvalError::Read`], [`EvalError::Parse`] and those of [`Self::new`].
+    /// [`EvalError::Annotations`].
     pub fn from_file(annotations: &Path) -> Result<Self, EvalError> {
-        Self::new(files::read_json(annotations)?)
+        Ok(Self::new(CocoFile::read(annotations)?))
     }
 
     /// Judges the detections of all annotated images. Their order does not matter, save that of
