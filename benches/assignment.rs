@@ -7,20 +7,9 @@
 #![allow(missing_docs, reason = "criterion's macro makes a public function")]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use fcos_core::{BBox, LocationRule, Locations, Size};
+use fcos_benches::{STRIDES, boxes};
+use fcos_core::{LocationRule, Locations, Size};
 use fcos_targets::{AssignConfig, AssignRule, Assigner};
-
-const STRIDES: [usize; 5] = [8, 16, 32, 64, 128];
-
-/// Boxes of all sizes all over the image, the same in every run.
-fn boxes(count: usize) -> Vec<BBox> {
-    let spread = |i: usize, factor: usize, range: usize| (i * factor % range) as f32;
-    let one = |i: usize| {
-        let (width, height) = (8.0 + spread(i, 97, 600), 8.0 + spread(i, 61, 500));
-        BBox::from_xywh([spread(i, 131, 740), spread(i, 71, 300), width, height])
-    };
-    (0..count).map(one).collect()
-}
 
 fn assignment(criterion: &mut Criterion) {
     let input = Size {

@@ -90,16 +90,40 @@ impl Fcos {
     /// # Panics
     /// As [`forward`](Self::forward).
     pub fn forward_features(&self, images: Tensor<4>) -> Features {
-        let backbone = self.backbone.forward(images);
-        let pyramid = self.fpn.forward(&backbone);
-        let levels = pyramid.iter().enumerate();
+        let backbone = self.forward_backbone(images);
+        let pyramid = self.forward_pyramid(&backbone);
         Features {
-            levels: levels
-                .map(|(i, p)| self.head.forward(i, p.clone()))
-                .collect(),
+            levels: self.forward_head(&pyramid),
             backbone,
             pyramid,
         }
+    }
+
+    /// The first part alone: C3 to C5.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_backbone(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        self.backbone.forward(images)
+    }
+
+    /// The second part alone: C3 to C5 become P3 and coarser.
+    ///
+    /// # Panics
+    /// If the maps are not what [`forward_backbone`](Self::forward_backbone) gives.
+    pub fn forward_pyramid(&self, backbone: &[Tensor<4>]) -> Vec<Tensor<4>> {
+        self.fpn.forward(backbone)
+    }
+
+    /// The third part alone: the shared head on every level of the pyramid.
+    ///
+    /// # Panics
+    /// If the maps are not what [`forward_pyramid`](Self::forward_pyramid) gives.
+    pub fn forward_head(&self, pyramid: &[Tensor<4>]) -> Vec<LevelOutput> {
+        let levels = pyramid.iter().enumerate();
+        levels
+            .map(|(level, features)| self.head.forward(level, features.clone()))
+            .collect()
     }
 
     /// The network for inference, with the backbone's batch normalisations as part of its
