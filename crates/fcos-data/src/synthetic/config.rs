@@ -30,6 +30,12 @@ pub struct SyntheticConfig {
     /// Share of an object's area that the image's border and objects over it must leave to see, in
     /// `[0, 1]`: the limit on occlusion.
     pub min_visible: f32,
+    /// How far an object is turned from upright at most, either way, in degrees, in `[0, 180]`.
+    pub max_rotation: f32,
+    /// How far an object's hue lies from its class's at most, in degrees, in `[0, 180]`. The hues of
+    /// the eight classes lie 45° apart: under 22.5 the colour alone tells the class, at 180 it says
+    /// nothing.
+    pub hue_spread: f32,
     /// Strokes and specks on the background, per 1000 pixels, in `[0, 20]`.
     pub clutter: f32,
 }
@@ -42,11 +48,13 @@ impl Default for SyntheticConfig {
             width: [192, 256],
             height: [160, 192],
             seed: 0,
-            objects: [1, 8],
+            objects: [2, 9],
             empty_fraction: 0.04,
             min_object_size: 8.0,
             max_object_fraction: 0.85,
             min_visible: 0.6,
+            max_rotation: 30.0,
+            hue_spread: 18.0,
             clutter: 0.5,
         }
     }
@@ -69,6 +77,8 @@ impl SyntheticConfig {
             [f32::MIN_POSITIVE, 1.0],
         )?;
         within("min_visible", self.min_visible, [0.0, 1.0])?;
+        within("max_rotation", self.max_rotation, [0.0, 180.0])?;
+        within("hue_spread", self.hue_spread, [0.0, 180.0])?;
         within("clutter", self.clutter, [0.0, 20.0])
     }
 }
@@ -127,6 +137,8 @@ mod tests {
             "max_object_fraction"
         );
         assert_eq!(rejected(|c| c.min_object_size = -8.0), "min_object_size");
+        assert_eq!(rejected(|c| c.max_rotation = -1.0), "max_rotation");
+        assert_eq!(rejected(|c| c.hue_spread = 181.0), "hue_spread");
         assert_eq!(rejected(|c| c.clutter = f32::INFINITY), "clutter");
     }
 }

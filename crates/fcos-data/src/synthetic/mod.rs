@@ -1,8 +1,9 @@
 //! A generated detection data set in COCO's format.
 //!
-//! Images of flat shapes – [eight classes](CLASS_NAMES), told apart by their outline alone – in any
-//! size, rotation, colour and texture, partly over one another, on textured backgrounds with clutter
-//! and under changing light. It stands in for a real data set where none may be shipped: examples
+//! Images of flat shapes – [eight classes](CLASS_NAMES), told apart by their outline, with their
+//! colour as a hint ([`SyntheticConfig::hue_spread`]) – in any size, rotation and texture, partly
+//! over one another, on textured backgrounds with clutter and under changing light. It stands in for
+//! a real data set where none may be shipped: examples
 //! and tests train on it and score with the COCO metrics.
 //!
 //! Boxes are tight around the part of an object inside the image, to a quarter of a pixel, and

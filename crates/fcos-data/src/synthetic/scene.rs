@@ -7,7 +7,7 @@ use super::SyntheticConfig;
 use super::canvas::Canvas;
 use super::raster::{Mask, Placement};
 use super::shapes::Shape;
-use super::texture::{Color, Texture, contrast, jitter, random_color};
+use super::texture::{Color, Texture, contrast, hued_color, jitter, random_color};
 use crate::rng::Rng;
 
 /// How often a place is drawn for an object before it is left out.
@@ -85,7 +85,7 @@ fn place(config: &SyntheticConfig, rng: &mut Rng, canvas: &mut Canvas, layers: &
     let label = rng.below(Shape::ALL.len());
     let size = draw_size(config, rng, canvas.width.min(canvas.height) as f32);
     for _ in 0..ATTEMPTS {
-        let placement = draw_placement(rng, Shape::ALL[label], size, canvas);
+        let placement = draw_placement(config, rng, Shape::ALL[label], size, canvas);
         let mask = Mask::new(placement, canvas.width, canvas.height);
         let Some(layer) = Layer::new(label, mask, canvas) else {
             continue;
@@ -94,7 +94,7 @@ fn place(config: &SyntheticConfig, rng: &mut Rng, canvas: &mut Canvas, layers: &
             .iter()
             .all(|below| below.fraction_under(&layer.mask) >= config.min_visible);
         if fits && layer.fraction() >= config.min_visible {
-            paint(rng, canvas, placement, &layer.mask);
+            paint(config, rng, canvas, placement, &layer.mask);
             layers
                 .iter_mut()
                 .for_each(|below| below.hide_under(&layer.mask));
@@ -108,13 +108,20 @@ fn place(config: &SyntheticConfig, rng: &mut Rng, canvas: &mut Canvas, layers: &
 ///
 /// Log-uniform, but thinned out towards the smallest: those are the hardest to tell apart.
 fn draw_size(config: &SyntheticConfig, rng: &mut Rng, short_side: f32) -> f32 {
-    const THINNING: f32 = 0.7;
+    const THINNING: f32 = 0.45;
     let largest = (config.max_object_fraction * short_side).max(config.min_object_size);
     let octaves = (largest / config.min_object_size).log2();
     config.min_object_size * (octaves * rng.unit().powf(THINNING)).exp2()
 }
 
-fn draw_placement(rng: &mut Rng, shape: Shape, size: f32, canvas: &Canvas) -> Placement {
+fn draw_placement(
+    config: &SyntheticConfig,
+    rng: &mut Rng,
+    shape: Shape,
+    size: f32,
+    canvas: &Canvas,
+) -> Placement {
+    let rotation = config.max_rotation.to_radians();
     // At most 15 % of the diameter beyond a border.
     let mut along = |side: u32| {
         let inset = (0.35 * size).min(side as f32 / 2.0);
@@ -125,13 +132,20 @@ fn draw_placement(rng: &mut Rng, shape: Shape, size: f32, canvas: &Canvas) -> Pl
         shape,
         center,
         radius: size / 2.0,
-        angle: rng.uniform(0.0, std::f32::consts::TAU),
+        angle: rng.uniform(-rotation, rotation),
         squash: rng.uniform(0.75, 1.0),
     }
 }
 
-fn paint(rng: &mut Rng, canvas: &mut Canvas, placement: Placement, mask: &Mask) {
-    let colors = object_colors(rng, canvas.mean_under(mask));
+fn paint(
+    config: &SyntheticConfig,
+    rng: &mut Rng,
+    canvas: &mut Canvas,
+    placement: Placement,
+    mask: &Mask,
+) {
+    let hue = placement.shape.hue() + rng.uniform(-config.hue_spread, config.hue_spread);
+    let colors = object_colors(rng, hue, canvas.mean_under(mask));
     let radius = placement.radius;
     let texture = Texture::random(rng, colors, [(0.3 * radius).max(3.0), radius.max(4.0)]);
     canvas.paint(mask, |p| {
@@ -139,23 +153,17 @@ fn paint(rng: &mut Rng, canvas: &mut Canvas, placement: Placement, mask: &Mask) 
     });
 }
 
-/// Two colours that stand out from what is under the object: the best of a few.
-fn object_colors(rng: &mut Rng, under: Color) -> [Color; 2] {
-    let mut best_of = |draw: &dyn Fn(&mut Rng) -> Color| {
-        let candidates = [draw(rng), draw(rng), draw(rng)];
-        let [a, b, c] = candidates;
-        let better = |a, b| {
-            if contrast(a, under) < contrast(b, under) {
-                b
-            } else {
-                a
-            }
+/// Two shades of one hue (degrees) that stand out from what is under the object: each the best of a
+/// few.
+fn object_colors(rng: &mut Rng, hue: f32, under: Color) -> [Color; 2] {
+    [(); 2].map(|()| {
+        let candidates = [(); 3].map(|()| hued_color(rng, hue));
+        let better = |a: Color, b: Color| match contrast(b, under) > contrast(a, under) {
+            true => b,
+            false => a,
         };
-        better(better(a, b), c)
-    };
-    let first = best_of(&|rng| random_color(rng, [0.05, 0.95]));
-    let second = best_of(&|rng| jitter(rng, first, 0.3));
-    [first, second]
+        candidates.into_iter().fold(under, better)
+    })
 }
 
 impl Layer {

@@ -7,7 +7,7 @@
 /// A point in a shape's own frame.
 pub(super) type P = [f32; 2];
 
-/// An object class. Which one an object is shows in its outline alone, never in its colour.
+/// An object class, told by its outline; its colour is a hint at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Disc,
@@ -44,6 +44,21 @@ impl Shape {
             Self::Cross => "cross",
             Self::Crescent => "crescent",
             Self::Heart => "heart",
+        }
+    }
+
+    /// The hue, in degrees, around which objects of the class are coloured. Classes that follow each
+    /// other on the colour wheel differ clearly in outline.
+    pub(super) const fn hue(self) -> f32 {
+        match self {
+            Self::Disc => 0.0,
+            Self::Square => 45.0,
+            Self::Crescent => 90.0,
+            Self::Ring => 135.0,
+            Self::Star => 180.0,
+            Self::Heart => 225.0,
+            Self::Triangle => 270.0,
+            Self::Cross => 315.0,
         }
     }
 

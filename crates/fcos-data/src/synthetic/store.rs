@@ -15,7 +15,7 @@ use super::{SyntheticConfig, SyntheticError};
 use crate::rng::Rng;
 
 /// Counts up whenever the same configuration would give other files.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Written last: a folder without it is no data set.
 const MANIFEST: &str = "fcos-synthetic.json";

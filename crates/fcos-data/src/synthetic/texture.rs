@@ -79,6 +79,17 @@ pub(super) fn random_color(rng: &mut Rng, range: [f32; 2]) -> Color {
     std::array::from_fn(|_| rng.uniform(range[0], range[1]))
 }
 
+/// A colour of the given hue, in degrees, vivid enough to show it.
+pub(super) fn hued_color(rng: &mut Rng, hue: f32) -> Color {
+    let saturation = rng.uniform(0.5, 1.0);
+    let value = rng.uniform(0.4, 1.0);
+    // Red, green and blue follow the same curve of the hue, 120° apart.
+    [5.0, 3.0, 1.0].map(|offset: f32| {
+        let k = (offset + hue / 60.0).rem_euclid(6.0);
+        value * (1.0 - saturation * k.min(4.0 - k).clamp(0.0, 1.0))
+    })
+}
+
 /// A colour near `color`: every channel moves by up to `spread`.
 pub(super) fn jitter(rng: &mut Rng, color: Color, spread: f32) -> Color {
     color.map(|c| (c + rng.uniform(-spread, spread)).clamp(0.0, 1.0))
