@@ -62,6 +62,9 @@ struct Args {
     /// Folder of the val images; none takes the training images' folder
     #[arg(long, requires = "val_annotations")]
     val_images: Option<PathBuf>,
+    /// Checkpoint whose backbone to start from: torchvision's ImageNet weights, or a detector's
+    #[arg(long, value_name = "FILE")]
+    backbone_weights: Option<PathBuf>,
     /// Where to compute: auto, flex
     #[arg(long, default_value_t = DeviceSpec::Auto)]
     device: DeviceSpec,
@@ -84,6 +87,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let mut config = TrainConfig::load(&args.config, &args.sets)?;
     config.recipe.seed = args.seed.unwrap_or(config.recipe.seed);
+    config.backbone_weights = args.backbone_weights.clone().or(config.backbone_weights);
     if args.show_config {
         print!("{}", config.to_toml());
         return Ok(());

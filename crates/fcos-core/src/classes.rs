@@ -56,6 +56,26 @@ impl ClassList {
         Self(COCO_80.split(',').map(String::from).collect())
     }
 
+    /// The 91 outputs of torchvision's detectors, which are COCO's category ids: the 80 names at
+    /// [`COCO_CATEGORY_IDS`], and `unused_<id>` (11 of them, with 0) between.
+    pub fn coco91() -> Self {
+        let mut names = Self((0..91).map(|id| format!("unused_{id}")).collect());
+        for (name, id) in COCO_80.split(',').zip(COCO_CATEGORY_IDS) {
+            names.0[id] = name.to_owned();
+        }
+        names
+    }
+
+    /// The names of so many outputs, where COCO's number tells: [`coco80`](Self::coco80),
+    /// [`coco91`](Self::coco91), else [`numbered`](Self::numbered).
+    pub fn coco(n: usize) -> Self {
+        match n {
+            80 => Self::coco80(),
+            91 => Self::coco91(),
+            n => Self::numbered(n),
+        }
+    }
+
     /// Number of classes, at least 1.
     #[expect(clippy::len_without_is_empty, reason = "a class list is never empty")]
     pub fn len(&self) -> usize {
@@ -86,6 +106,14 @@ impl From<ClassList> for Vec<String> {
         list.0
     }
 }
+
+/// The category ids of COCO's 80 classes, ascending.
+pub const COCO_CATEGORY_IDS: [usize; 80] = [
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 28,
+    31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55,
+    56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 67, 70, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 84,
+    85, 86, 87, 88, 89, 90,
+];
 
 const COCO_80: &str = "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,\
 fire hydrant,stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,\

@@ -25,7 +25,7 @@ mod locations;
 mod ltrb;
 
 pub use bbox::BBox;
-pub use classes::{ClassList, ClassListError};
+pub use classes::{COCO_CATEGORY_IDS, ClassList, ClassListError};
 pub use iou::iou_from_areas;
 pub use locations::{Grid, LocationRule, Locations, Size, pyramid_grids};
 pub use ltrb::{DistanceUnit, Ltrb, Point};

@@ -53,6 +53,8 @@ pub enum LocationRule {
     /// the half stride. The spacing falls short of the nominal stride where the padded input is
     /// not a multiple of it (P6 and P7 of most images).
     Torchvision,
+    /// mmdetection's anchor generator: `i·s`, the cell's corner.
+    Corner,
 }
 
 impl LocationRule {
@@ -61,6 +63,7 @@ impl LocationRule {
         match self {
             Self::HalfStride => ((stride / 2) as f32, stride as f32),
             Self::Torchvision => (0.0, (side / cells.max(1)) as f32),
+            Self::Corner => (0.0, stride as f32),
         }
     }
 }

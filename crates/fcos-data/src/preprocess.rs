@@ -172,6 +172,17 @@ impl PreprocessConfig {
         }
     }
 
+    /// mmdetection's configurations with PyTorch-style backbones (`fcos_x101-64x4d_…`,
+    /// `fcos_r18_…-lsj-200e`, ATSS): RGB from 0 to 255 with ImageNet's mean and deviation.
+    pub fn mmdet_pytorch() -> Self {
+        Self {
+            channels: ChannelOrder::Rgb,
+            mean: [123.675, 116.28, 103.53],
+            std: [58.395, 57.12, 57.375],
+            ..Self::mmdet_tricks()
+        }
+    }
+
     /// The same but for the short side: for multi-scale training.
     pub fn with_short_side(self, short_side: usize) -> Self {
         Self { short_side, ..self }

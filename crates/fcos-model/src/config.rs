@@ -54,6 +54,16 @@ pub enum ConfigError {
         /// The backbones' names.
         backbones: String,
     },
+    /// A preset of one backbone was asked for a network with another.
+    #[error("preset {preset:?} is for {named}, but this network's backbone is {found}")]
+    OtherBackbone {
+        /// The name asked for.
+        preset: String,
+        /// The backbone in it.
+        named: &'static str,
+        /// The network's.
+        found: &'static str,
+    },
 }
 
 /// The whole network: backbone, feature pyramid and head.

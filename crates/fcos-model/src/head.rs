@@ -23,6 +23,9 @@ const SIZE_WEIGHT: f64 = 5.0;
 /// The largest factor by which a box may exceed its anchor, of Detectron's box coder.
 const LARGEST_GROWTH: f64 = 1000.0 / 16.0;
 
+/// What a box of the old convention falls short of its length, half of it at each side.
+const LEGACY_PIXEL: f64 = 1.0;
+
 /// One level's output.
 #[derive(Debug, Clone)]
 pub struct LevelOutput {
@@ -130,6 +133,10 @@ impl Head {
             BoxActivation::Exp => x.clamp_max(LARGEST_DISTANCE.ln()).exp(),
             BoxActivation::ReluStride => ops::relu(x),
             BoxActivation::AnchorDelta => from_anchor(x),
+            BoxActivation::LegacyAnchorDelta => {
+                let stride = (8 << level) as f64;
+                from_anchor(x) - LEGACY_PIXEL / 2.0 / stride
+            }
         }
     }
 }

@@ -1,50 +1,204 @@
-//! The networks of the published FCOS implementations, as differences from
-//! [`FcosConfig::default`]. Only what the network itself is: preprocessing, targets, losses and
-//! post-processing have presets of their own.
+//! The published FCOS implementations: network, preprocessing, locations and postprocessing of
+//! each, as differences from the defaults. What they train with has presets of its own.
 
+use fcos_core::{ClassList, LocationRule};
+use fcos_data::PreprocessConfig;
+use fcos_postprocess::PostprocessConfig;
+
+use crate::DetectorConfig;
 use crate::config::{
     Arch, BackboneConfig, BoxActivation, CenternessOn, ConfigError, FcosConfig, HeadConfig,
     StrideIn,
 };
 
-type Recipe = (&'static str, fn(Arch) -> FcosConfig);
+/// One implementation.
+struct Recipe {
+    name: &'static str,
+    model: fn(Arch) -> FcosConfig,
+    preprocess: fn(Arch) -> PreprocessConfig,
+    location_rule: LocationRule,
+    postprocess: fn() -> PostprocessConfig,
+}
 
-const RECIPES: [Recipe; 7] = [
-    ("official-orig", FcosConfig::official_orig),
-    ("official-imprv", FcosConfig::official_imprv),
-    ("adelaidet", FcosConfig::adelaidet),
-    ("torchvision", FcosConfig::torchvision),
-    ("mmdet-plain", FcosConfig::mmdet_plain),
-    ("mmdet-tricks", FcosConfig::mmdet_tricks),
-    ("atss", FcosConfig::atss),
+static RECIPES: [Recipe; 10] = [
+    Recipe {
+        name: "official-orig",
+        model: FcosConfig::official_orig,
+        preprocess: |_| PreprocessConfig::official(),
+        location_rule: LocationRule::HalfStride,
+        postprocess: PostprocessConfig::official,
+    },
+    Recipe {
+        name: "official-imprv",
+        model: FcosConfig::official_imprv,
+        preprocess: |_| PreprocessConfig::official(),
+        location_rule: LocationRule::HalfStride,
+        postprocess: PostprocessConfig::official,
+    },
+    Recipe {
+        name: "adelaidet",
+        model: FcosConfig::adelaidet,
+        preprocess: adelaidet_pixels,
+        location_rule: LocationRule::HalfStride,
+        postprocess: PostprocessConfig::adelaidet,
+    },
+    Recipe {
+        name: "adelaidet-rt",
+        model: FcosConfig::adelaidet_rt,
+        preprocess: |_| PreprocessConfig {
+            short_side: 512,
+            long_side: 736,
+            ..PreprocessConfig::adelaidet()
+        },
+        location_rule: LocationRule::HalfStride,
+        postprocess: PostprocessConfig::adelaidet,
+    },
+    Recipe {
+        name: "torchvision",
+        model: FcosConfig::torchvision,
+        preprocess: |_| PreprocessConfig::torchvision(),
+        location_rule: LocationRule::Torchvision,
+        postprocess: PostprocessConfig::torchvision,
+    },
+    Recipe {
+        name: "mmdet-plain",
+        model: FcosConfig::mmdet_plain,
+        preprocess: |arch| match is_caffe(arch) {
+            true => PreprocessConfig::mmdet_plain(),
+            false => PreprocessConfig::mmdet_pytorch(),
+        },
+        location_rule: LocationRule::HalfStride,
+        postprocess: PostprocessConfig::mmdet_plain,
+    },
+    Recipe {
+        name: "mmdet-tricks",
+        model: FcosConfig::mmdet_tricks,
+        preprocess: |arch| match is_caffe(arch) {
+            true => PreprocessConfig::mmdet_tricks(),
+            false => PreprocessConfig::mmdet_pytorch(),
+        },
+        location_rule: LocationRule::HalfStride,
+        postprocess: PostprocessConfig::mmdet_tricks,
+    },
+    Recipe {
+        name: "mmdet-atss",
+        model: FcosConfig::mmdet_atss,
+        preprocess: |_| PreprocessConfig::mmdet_pytorch(),
+        location_rule: LocationRule::Corner,
+        postprocess: PostprocessConfig::mmdet_tricks,
+    },
+    Recipe {
+        name: "atss",
+        model: FcosConfig::atss,
+        preprocess: |_| PreprocessConfig::official(),
+        location_rule: LocationRule::HalfStride,
+        postprocess: PostprocessConfig::atss,
+    },
+    Recipe {
+        name: "atss-point",
+        model: FcosConfig::official_imprv,
+        preprocess: |_| PreprocessConfig::official(),
+        location_rule: LocationRule::HalfStride,
+        postprocess: PostprocessConfig::atss,
+    },
 ];
 
+/// The X-101-32x8d alone divides by a deviation
+/// (`configs/FCOS-Detection/MS_X_101_32x8d_2x.yaml`).
+fn adelaidet_pixels(arch: Arch) -> PreprocessConfig {
+    let base = PreprocessConfig::adelaidet();
+    match arch {
+        Arch::ResNeXt101_32x8d => PreprocessConfig {
+            std: [57.375, 57.12, 58.395],
+            ..base
+        },
+        _ => base,
+    }
+}
+
+/// Whether mmdetection's models on this backbone start from Caffe's weights.
+fn is_caffe(arch: Arch) -> bool {
+    arch.is_bottleneck() && !arch.is_resnext()
+}
+
+/// The recipe and the backbone that a preset's name says, if it says one.
+fn find(name: &str) -> Result<(&'static Recipe, Option<Arch>), ConfigError> {
+    let found = RECIPES.iter().find_map(|recipe| {
+        let backbone = name.strip_prefix(recipe.name)?;
+        let arch = match backbone.strip_prefix('-') {
+            Some(backbone) => Some(Arch::ALL.into_iter().find(|a| a.name() == backbone)?),
+            None => backbone.is_empty().then_some(None)?,
+        };
+        Some((recipe, arch))
+    });
+    found.ok_or_else(|| ConfigError::UnknownPreset {
+        name: name.into(),
+        recipes: RECIPES.each_ref().map(|recipe| recipe.name).join(", "),
+        backbones: Arch::ALL.map(Arch::name).join(", "),
+    })
+}
+
+/// The recipe in a preset's name.
+pub(crate) fn recipe(name: &str) -> Result<&'static str, ConfigError> {
+    find(name).map(|(recipe, _)| recipe.name)
+}
+
+impl DetectorConfig {
+    /// Everything of the preset `<recipe>-<backbone>`, such as `official-imprv-r50` or
+    /// `adelaidet-x101-32x8d`, with COCO's classes. The backbone may be left out: it is then
+    /// `r50`.
+    ///
+    /// # Errors
+    /// If there is no such preset.
+    ///
+    /// ```
+    /// let detector = fcos_model::DetectorConfig::preset("torchvision")?;
+    /// assert_eq!(detector.classes.name(18), "dog");
+    /// # Ok::<(), fcos_model::ConfigError>(())
+    /// ```
+    pub fn preset(name: &str) -> Result<Self, ConfigError> {
+        let (_, arch) = find(name)?;
+        Self::preset_on(name, arch.unwrap_or_default())
+    }
+
+    /// As [`preset`](Self::preset), on the backbone that a file was found to have.
+    ///
+    /// # Errors
+    /// If there is no such preset, or its name says another backbone.
+    pub fn preset_on(name: &str, arch: Arch) -> Result<Self, ConfigError> {
+        let (recipe, named) = find(name)?;
+        if let Some(named) = named.filter(|&named| named != arch) {
+            return Err(ConfigError::OtherBackbone {
+                preset: name.into(),
+                named: named.name(),
+                found: arch.name(),
+            });
+        }
+        let model = (recipe.model)(arch);
+        let classes = ClassList::coco(model.num_classes);
+        Ok(Self {
+            preprocess: (recipe.preprocess)(arch),
+            location_rule: recipe.location_rule,
+            postprocess: (recipe.postprocess)(),
+            ..Self::new(model, classes)
+        })
+    }
+}
+
 impl FcosConfig {
-    /// The preset `<recipe>-<backbone>`, such as `official-imprv-r50` or
-    /// `adelaidet-x101-32x8d`. The backbone may be left out: it is then `r50`.
+    /// The network of the preset `<recipe>-<backbone>`; see [`DetectorConfig::preset`].
     ///
     /// # Errors
     /// If there is no such preset.
     pub fn preset(name: &str) -> Result<Self, ConfigError> {
-        let found = RECIPES.iter().find_map(|&(recipe, config)| {
-            let backbone = name.strip_prefix(recipe)?;
-            let arch = match backbone.strip_prefix('-') {
-                Some(backbone) => Arch::ALL.into_iter().find(|a| a.name() == backbone)?,
-                None => backbone.is_empty().then_some(Arch::ResNet50)?,
-            };
-            Some(config(arch))
-        });
-        found.ok_or_else(|| ConfigError::UnknownPreset {
-            name: name.into(),
-            recipes: RECIPES.map(|(recipe, _)| recipe).join(", "),
-            backbones: Arch::ALL.map(Arch::name).join(", "),
-        })
+        let (recipe, arch) = find(name)?;
+        Ok((recipe.model)(arch.unwrap_or_default()))
     }
 
     /// The names of all presets.
     pub fn preset_names() -> impl Iterator<Item = String> {
-        let of = |(recipe, _): Recipe| Arch::ALL.map(|arch| format!("{recipe}-{}", arch.name()));
-        RECIPES.into_iter().flat_map(of)
+        let of = |recipe: &Recipe| Arch::ALL.map(|arch| format!("{}-{}", recipe.name, arch.name()));
+        RECIPES.iter().flat_map(of)
     }
 
     /// tianzhi0549/FCOS as in the ICCV paper (`fcos_R_50_FPN_1x`): as
@@ -80,6 +234,13 @@ impl FcosConfig {
         }
     }
 
+    /// AdelaiDet's real-time models (`MS_R_50_4x_syncbn.yaml`): P3 to P5 only.
+    pub fn adelaidet_rt(arch: Arch) -> Self {
+        let mut config = Self::adelaidet(arch);
+        config.fpn.top_levels = 0;
+        config
+    }
+
     /// torchvision's `fcos_resnet50_fpn`: stride in the 3×3 convolution, no factors per level,
     /// and 91 outputs, which are COCO's category ids.
     pub fn torchvision(arch: Arch) -> Self {
@@ -113,6 +274,16 @@ impl FcosConfig {
     /// sfzhang15/ATSS: the official improved network, whose box output is an anchor's offsets.
     pub fn atss(arch: Arch) -> Self {
         let mut config = Self::official_imprv(arch);
+        config.head.box_activation = BoxActivation::LegacyAnchorDelta;
+        config
+    }
+
+    /// mmdetection's `atss_*`: PyTorch-style backbones, towers without bias, no ReLU before P7.
+    pub fn mmdet_atss(arch: Arch) -> Self {
+        let mut config = Self::mmdet_plain(arch);
+        config.backbone.stride_in = StrideIn::Conv3x3;
+        config.fpn.relu_before_p7 = false;
+        config.head.centerness_on = CenternessOn::Box;
         config.head.box_activation = BoxActivation::AnchorDelta;
         config
     }

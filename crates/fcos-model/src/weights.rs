@@ -1,6 +1,7 @@
-//! Weights files: a safetensors file that needs nothing beside it.
+//! Weights files: a safetensors file that needs nothing beside it, and [checkpoints](Checkpoint) of
+//! other implementations.
 //!
-//! Its tensors are `f32`, named and laid out as [`NamedTensors`] says. Its header's `__metadata__`
+//! A weights file's tensors are `f32`, named and laid out as [`NamedTensors`] says. Its header's `__metadata__`
 //! has one entry, `fcos`, a JSON object: `version` (1), `model` (the [`FcosConfig`]) and
 //! `metadata` (whatever the writer adds: class names, preprocessing, provenance).
 //!
@@ -21,6 +22,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adelaidet;
+mod checkpoint;
+mod format;
+mod import;
+mod mmdet;
+mod names;
+mod official;
+mod structure;
+mod torchvision;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -36,6 +47,9 @@ use serde_json::Value;
 use crate::config::{ConfigError, FcosConfig};
 use crate::fcos::Fcos;
 use crate::params::{NamedTensors, TensorMismatch};
+
+pub use format::Format;
+pub use import::Checkpoint;
 
 /// The version of the format that [`save`] writes and [`read`] understands.
 pub const VERSION: u64 = 1;
@@ -116,6 +130,66 @@ pub enum WeightsError {
         /// Which, and what is wrong with them.
         source: TensorMismatch,
     },
+    /// The file is no checkpoint that can be read.
+    #[error("{}: not a PyTorch or safetensors file: {reason}", path.display())]
+    NotCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tensors' names are those of no implementation that can be imported.
+    #[error(
+        "{}: tensors of no known detector, such as {}",
+        path.display(),
+        found.join(", ")
+    )]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// A few of its keys.
+        found: Vec<String>,
+    },
+    /// More than one preset fits, and the tensors can't tell which is right.
+    #[error("{}: {format} weights; name the preset they were trained with: {fitting}", path.display())]
+    Ambiguous {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        format: Format,
+        /// The presets that fit.
+        fitting: String,
+    },
+    /// The preset is that of another implementation.
+    #[error("{}: {format} weights don't fit preset {preset:?}, but {fitting}", path.display())]
+    OtherPreset {
+        /// The file.
+        path: PathBuf,
+        /// The preset asked for.
+        preset: String,
+        /// Whose the file is.
+        format: Format,
+        /// The presets that fit.
+        fitting: String,
+    },
+    /// The file holds a backbone only.
+    #[error("{}: a backbone to start training from, not a detector", path.display())]
+    NoDetector {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The classes are not torchvision's 91.
+    #[error("{}: the class layer has not the 91 outputs of torchvision's COCO models", path.display())]
+    NotCoco91 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A backbone that was trained on ImageNet's mean can't see pixels that are shifted otherwise.
+    #[error("{}: trained with ImageNet's mean, but preprocess.mean is another", path.display())]
+    OtherMean {
+        /// The file.
+        path: PathBuf,
+    },
     /// There are not as many class names as the network has classes.
     #[error("{}: {names} class names for {classes} classes", path.display())]
     Classes {
@@ -194,6 +268,22 @@ pub fn load<M: DeserializeOwned>(path: &Path, device: &Device) -> Result<(Fcos, 
     let model = model.with_tensors(file.tensors);
     let model = model.map_err(|source| WeightsError::Tensors { path: of(), source })?;
     Ok((model, metadata))
+}
+
+/// The network with the tensors of a weights file, or of a [`Checkpoint`].
+///
+/// # Errors
+/// Unless the file holds exactly the network's tensors.
+pub fn load_into(path: &Path, model: Fcos) -> Result<Fcos, WeightsError> {
+    match read(path) {
+        Ok(file) => model
+            .with_tensors(file.tensors)
+            .map_err(|source| WeightsError::Tensors {
+                path: path.into(),
+                source,
+            }),
+        Err(_) => Checkpoint::read(path)?.into_network(model),
+    }
 }
 
 /// Reads a weights file without building its network.

@@ -8,6 +8,7 @@ use fcos_loss::LossConfig;
 use fcos_model::{DetectorConfig, FcosConfig};
 use fcos_postprocess::PostprocessConfig;
 use fcos_targets::AssignConfig;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,6 +37,11 @@ pub struct TrainConfig {
     pub data: DataPaths,
     /// The network. Its number of classes is the data set's, whatever stands here.
     pub model: FcosConfig,
+    /// A weights file or checkpoint of the same network to start from.
+    pub start_weights: Option<PathBuf>,
+    /// A checkpoint to take the backbone from, of a detector or of a torchvision classifier; see
+    /// [`Checkpoint::into_backbone`](fcos_model::weights::Checkpoint::into_backbone).
+    pub backbone_weights: Option<PathBuf>,
     /// From a decoded image to the network's input.
     pub preprocess: PreprocessConfig,
     /// Random changes to training images.
@@ -88,23 +94,7 @@ impl TrainConfig {
         let text = Self::source(preset_or_file)?;
         let mut layers = as_json(&Self::default());
         merge(&mut layers, parse_toml(&text, preset_or_file)?);
-        for set in sets {
-            let value = parse_assignment(set).ok_or_else(|| TrainError::Config {
-                origin: format!("--set {set}"),
-                reason: "expected key=value".into(),
-            })?;
-            merge(&mut layers, value);
-        }
-        let origin = || {
-            [preset_or_file, &sets.join(" ")]
-                .join(" ")
-                .trim()
-                .to_string()
-        };
-        let config: Self = serde_json::from_value(layers).map_err(|e| TrainError::Config {
-            origin: origin(),
-            reason: e.to_string(),
-        })?;
+        let config: Self = overridden(layers, preset_or_file, sets)?;
         config.validate()?;
         Ok(config)
     }
@@ -167,8 +157,44 @@ fn parse_toml(text: &str, origin: &str) -> Result<Value, TrainError> {
     Ok(from_toml(toml::Value::Table(table)))
 }
 
-fn as_json(config: &TrainConfig) -> Value {
-    serde_json::to_value(config).unwrap_or(Value::Null)
+fn as_json(settings: &impl Serialize) -> Value {
+    serde_json::to_value(settings).unwrap_or(Value::Null)
+}
+
+/// Any settings with `key=value` overrides as [`TrainConfig::load`] takes them.
+///
+/// ```
+/// let config = fcos_data::PreprocessConfig::default();
+/// let config = fcos_train::with_settings(&config, &["short_side=600".to_string()])?;
+/// assert_eq!(config.short_side, 600);
+/// # Ok::<(), fcos_train::TrainError>(())
+/// ```
+///
+/// # Errors
+/// If a key or value is not one of the settings'.
+pub fn with_settings<T: Serialize + DeserializeOwned>(
+    settings: &T,
+    sets: &[String],
+) -> Result<T, TrainError> {
+    overridden(as_json(settings), "", sets)
+}
+
+fn overridden<T: DeserializeOwned>(
+    mut layers: Value,
+    origin: &str,
+    sets: &[String],
+) -> Result<T, TrainError> {
+    for set in sets {
+        let value = parse_assignment(set).ok_or_else(|| TrainError::Config {
+            origin: format!("--set {set}"),
+            reason: "expected key=value".into(),
+        })?;
+        merge(&mut layers, value);
+    }
+    serde_json::from_value(layers).map_err(|e| TrainError::Config {
+        origin: [origin, &sets.join(" ")].join(" ").trim().to_string(),
+        reason: e.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ mod trainer;
 mod validate;
 
 pub use checkpoint::{CheckpointFolder, RunState};
-pub use config::{DataPaths, TrainConfig};
+pub use config::{DataPaths, TrainConfig, with_settings};
 pub use error::TrainError;
 pub use evaluate::CocoMetrics;
 pub use learner::StepLosses;

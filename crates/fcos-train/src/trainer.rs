@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use fcos_data::{Dataset, HealthReport, Loader};
+use fcos_model::weights::{self, Checkpoint};
 use fcos_model::{DetectorConfig, Fcos, Pipeline};
 use serde::{Deserialize, Serialize};
 
@@ -186,7 +187,7 @@ impl Trainer {
         let optimizer = optimizer(&config.recipe)?;
         let (model, optimizer, state) = match checkpoints.load(model.clone(), optimizer.clone())? {
             Some(loaded) => loaded,
-            None => (model, optimizer, fresh),
+            None => (started(model, &config)?, optimizer, fresh),
         };
         let plan = RunPlan {
             total_iterations: total,
@@ -364,6 +365,17 @@ fn next_batch(
             iteration,
             reason: "it ended early".into(),
         }),
+    }
+}
+
+/// The model with the weights that the settings name, if they name some.
+fn started(model: Fcos, config: &TrainConfig) -> Result<Fcos, TrainError> {
+    if let Some(path) = &config.start_weights {
+        return Ok(weights::load_into(path, model)?);
+    }
+    match &config.backbone_weights {
+        Some(path) => Ok(Checkpoint::read(path)?.into_backbone(model, &config.preprocess)?),
+        None => Ok(model),
     }
 }
 

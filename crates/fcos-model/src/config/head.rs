@@ -27,6 +27,9 @@ pub enum BoxActivation {
     /// 2020) predicts them: `(dx, dy, dw, dh) = s·x` with Faster R-CNN's weights 10, 10, 5, 5,
     /// given here as distances in units of the level's stride.
     AnchorDelta,
+    /// As [`AnchorDelta`](Self::AnchorDelta) with the "+1" pixel of ATSS's own code: sides of `n`
+    /// pixels end `n − 1` pixels from where they start. For its published weights.
+    LegacyAnchorDelta,
 }
 
 impl BoxActivation {
@@ -34,7 +37,7 @@ impl BoxActivation {
     pub fn distance_unit(self) -> DistanceUnit {
         match self {
             Self::Exp => DistanceUnit::Pixels,
-            Self::ReluStride | Self::AnchorDelta => DistanceUnit::Stride,
+            Self::ReluStride | Self::AnchorDelta | Self::LegacyAnchorDelta => DistanceUnit::Stride,
         }
     }
 }

@@ -1,0 +1,60 @@
+//! aim-uofa/AdelaiDet, on detectron2's module names.
+
+use super::names::{Entry, Place, block_of, conv, digit, index, network, norm, tower};
+
+/// A tensor of AdelaiDet's FCOS.
+pub(super) fn detector(parts: &[&str]) -> Entry {
+    match *parts {
+        ["backbone", "bottom_up", ref rest @ ..] => resnet(rest),
+        ["backbone", "top_block", "p6", field] => conv("fpn.top.0", field),
+        ["backbone", "top_block", "p7", field] => conv("fpn.top.1", field),
+        ["backbone", name, field] => pyramid(name, field),
+        ["proposal_generator", "fcos_head", ref rest @ ..] => head(rest),
+        // The pixels' statistics, in old files.
+        ["pixel_mean" | "pixel_std"] => Some(Place::Ignored),
+        _ => None,
+    }
+}
+
+/// `res2` is the first stage; a normalisation is part of its convolution.
+fn resnet(parts: &[&str]) -> Entry {
+    match *parts {
+        ["stem", "conv1", ref rest @ ..] => normed_conv("backbone.stem", rest),
+        [stage, block, name, ref rest @ ..] => {
+            let place = block_of(stage.strip_prefix("res")?, 2, block)?;
+            let name = if name == "shortcut" {
+                "downsample"
+            } else {
+                name
+            };
+            normed_conv(&format!("{place}.{name}"), rest)
+        }
+        _ => None,
+    }
+}
+
+fn normed_conv(of: &str, parts: &[&str]) -> Entry {
+    match *parts {
+        ["weight"] => network(format!("{of}.conv.weight")),
+        ["norm", field] => norm(of, field),
+        _ => None,
+    }
+}
+
+fn pyramid(name: &str, field: &str) -> Entry {
+    let lateral = name.strip_prefix("fpn_lateral").map(|n| ("lateral", n));
+    let output = name.strip_prefix("fpn_output").map(|n| ("output", n));
+    let (part, level) = lateral.or(output)?;
+    conv(format!("fpn.{part}.{}", index(level, 3)?), field)
+}
+
+fn head(parts: &[&str]) -> Entry {
+    match *parts {
+        [name @ ("cls_tower" | "bbox_tower"), n, field] => tower(name, n, field),
+        [name @ ("cls_logits" | "bbox_pred"), field] => conv(format!("head.{name}"), field),
+        // The files converted from the official ones kept its name.
+        ["ctrness" | "centerness", field] => conv("head.centerness", field),
+        ["scales", level, "scale"] => network(format!("head.scales.{}", digit(level)?)),
+        _ => None,
+    }
+}

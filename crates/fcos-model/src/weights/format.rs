@@ -1,0 +1,119 @@
+//! Whose file it is, told from its keys.
+
+use std::fmt;
+
+use burn::tensor::TensorData;
+
+use super::names::{Entry, Place};
+use super::{adelaidet, mmdet, official, torchvision};
+use crate::params::NamedTensors;
+
+/// The origin of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// torchvision's `FCOS`.
+    Torchvision,
+    /// tianzhi0549/FCOS.
+    Official,
+    /// sfzhang15/ATSS.
+    Atss,
+    /// aim-uofa/AdelaiDet.
+    AdelaiDet,
+    /// mmdetection's `FCOS`, whose towers have no bias.
+    MmdetPlain,
+    /// mmdetection's `FCOS`, whose towers have a bias.
+    MmdetTricks,
+    /// mmdetection's `ATSS`.
+    MmdetAtss,
+    /// torchvision's ImageNet classifiers: a backbone to start training from, no detector.
+    ImageNet,
+}
+
+impl Format {
+    /// The format that a file with these tensors has, if any; every format has one tensor that no
+    /// other has.
+    pub(super) fn detect(tensors: &NamedTensors) -> Option<Self> {
+        let has = |key: &str| tensors.contains_key(key);
+        let any = |prefix: &str| tensors.keys().any(|key| key.starts_with(prefix));
+        let mmdet = has("bbox_head.conv_cls.weight") || has("bbox_head.fcos_cls.weight");
+        Some(match () {
+            () if has("head.classification_head.cls_logits.weight") => Self::Torchvision,
+            () if any("rpn.anchor_generator.") => Self::Atss,
+            () if has("rpn.head.cls_logits.weight") => Self::Official,
+            () if any("proposal_generator.fcos_head.") => Self::AdelaiDet,
+            () if has("bbox_head.atss_cls.weight") => Self::MmdetAtss,
+            () if mmdet && has("bbox_head.cls_convs.0.conv.bias") => Self::MmdetTricks,
+            () if mmdet => Self::MmdetPlain,
+            () if has("fc.weight") && has("layer1.0.conv1.weight") => Self::ImageNet,
+            () => return None,
+        })
+    }
+
+    /// The recipes whose files have this format: more than one if the keys can't tell.
+    pub fn presets(self, top_levels: usize) -> &'static [&'static str] {
+        match self {
+            Self::Torchvision => &["torchvision"],
+            Self::Official => &["official-orig", "official-imprv"],
+            Self::Atss => &["atss", "atss-point"],
+            Self::AdelaiDet if top_levels == 0 => &["adelaidet-rt"],
+            Self::AdelaiDet => &["adelaidet"],
+            Self::MmdetPlain => &["mmdet-plain"],
+            Self::MmdetTricks => &["mmdet-tricks"],
+            Self::MmdetAtss => &["mmdet-atss"],
+            Self::ImageNet => &[],
+        }
+    }
+
+    fn entry(self, key: &str) -> Entry {
+        let parts: Vec<&str> = key.split('.').collect();
+        match self {
+            Self::Torchvision => torchvision::detector(&parts),
+            Self::Official | Self::Atss => official::detector(&parts),
+            Self::AdelaiDet => adelaidet::detector(&parts),
+            Self::MmdetPlain | Self::MmdetTricks | Self::MmdetAtss => mmdet::detector(&parts),
+            Self::ImageNet => torchvision::classifier(&parts),
+        }
+    }
+
+    /// The tensors under this library's names, and the keys that have no place in a network.
+    pub(super) fn translate(self, tensors: NamedTensors) -> (NamedTensors, Vec<String>) {
+        let (mut known, mut unknown) = (NamedTensors::new(), Vec::new());
+        for (key, data) in tensors {
+            match self.entry(&key) {
+                // Two keys with one place: the second is one too many.
+                Some(Place::Network(name)) if known.contains_key(&name) => unknown.push(key),
+                Some(Place::Network(name)) => {
+                    let data = shaped(&name, data);
+                    known.insert(name, data);
+                }
+                Some(Place::Ignored) => {}
+                None => unknown.push(key),
+            }
+        }
+        (known, unknown)
+    }
+}
+
+/// mmdetection's factors per level are numbers, here they are vectors of one.
+fn shaped(name: &str, mut data: TensorData) -> TensorData {
+    if name.starts_with("head.scales.") && data.shape().is_empty() {
+        data = TensorData::from_bytes_vec(data.as_bytes().to_vec(), vec![1], data.dtype());
+    }
+    data
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Torchvision => "torchvision FCOS",
+            Self::Official => "tianzhi0549/FCOS",
+            Self::Atss => "sfzhang15/ATSS",
+            Self::AdelaiDet => "AdelaiDet FCOS",
+            Self::MmdetPlain => "mmdetection FCOS without tower biases",
+            Self::MmdetTricks => "mmdetection FCOS with tower biases",
+            Self::MmdetAtss => "mmdetection ATSS",
+            Self::ImageNet => "torchvision ImageNet classifier",
+        })
+    }
+}

@@ -1,0 +1,256 @@
+//! Turns a published checkpoint into a weights file that needs nothing beside it.
+//!
+//! ```sh
+//! # What is in a file?
+//! cargo run --release --example convert_weights -- --inspect fcos_resnet50_fpn_coco-99b0c9b7.pth
+//!
+//! # torchvision, AdelaiDet and mmdetection are told from the keys;
+//! cargo run --release --example convert_weights -- \
+//!     --input fcos_resnet50_fpn_coco-99b0c9b7.pth --output fcos.safetensors
+//! # the official FCOS and ATSS need to be told which of two networks it is.
+//! cargo run --release --example convert_weights -- \
+//!     --input FCOS_imprv_R_50_FPN_1x.pth --preset official-imprv --output fcos.safetensors
+//! cargo run --release --example predict -- --weights fcos.safetensors street.jpg
+//! ```
+//!
+//! Reads `.pth` and `.safetensors` of torchvision, tianzhi0549/FCOS, AdelaiDet, mmdetection and
+//! ATSS. Every tensor must have its place, and every place its tensor. The output holds the
+//! network's and all other settings, the class names, and where it came from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use fcos::core::LocationRule;
+use fcos::data::PreprocessConfig;
+use fcos::model::weights::{self, Checkpoint};
+use fcos::postprocess::PostprocessConfig;
+use fcos::train::with_settings;
+use fcos::{ClassList, DetectorConfig, DeviceSpec, FcosConfig};
+use serde::{Deserialize, Serialize};
+
+/// Turn a published checkpoint into a weights file of this library.
+#[derive(Parser)]
+#[command(after_help = "Examples:
+  convert_weights --inspect model_final.pth
+  convert_weights --input fcos_resnet50_fpn_coco-99b0c9b7.pth --output fcos.safetensors
+  convert_weights --input FCOS_R_50_FPN_1x.pth --preset official-orig --output fcos.safetensors
+  convert_weights --input mine.pth --preset torchvision --classes names.txt \\
+                  --set preprocess.short_side=600 --output mine.safetensors")]
+struct Args {
+    /// Checkpoint to convert
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "inspect",
+        requires = "output"
+    )]
+    input: Option<PathBuf>,
+    /// Weights file to write
+    #[arg(long, value_name = "FILE", requires = "input")]
+    output: Option<PathBuf>,
+    /// Print what a file is, and stop
+    #[arg(long, value_name = "FILE", conflicts_with = "input")]
+    inspect: Option<PathBuf>,
+    /// What the keys can't tell: official-orig, official-imprv, adelaidet, torchvision,
+    /// mmdet-plain, mmdet-tricks, mmdet-atss, atss, atss-point; with -r50 and so on if you like
+    #[arg(long)]
+    preset: Option<String>,
+    /// Class names, one per line; by default COCO's where their number fits, else class_0, …
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+    /// Of torchvision's 91 outputs, keep those of COCO's 80 classes
+    #[arg(long)]
+    coco80: bool,
+    /// Override a setting, e.g. postprocess.nms.threshold=0.5; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+/// What `--set` reaches.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    model: FcosConfig,
+    preprocess: PreprocessConfig,
+    location_rule: LocationRule,
+    postprocess: PostprocessConfig,
+}
+
+fn main() -> Result<()> {
+    fcos_examples::init_logging();
+    let args = Args::parse();
+    match (&args.inspect, &args.input, &args.output) {
+        (Some(file), ..) => inspect(file),
+        (None, Some(input), Some(output)) => convert(&args, input, output),
+        _ => anyhow::bail!("either --inspect FILE, or --input FILE --output FILE"),
+    }
+}
+
+fn convert(args: &Args, input: &Path, output: &Path) -> Result<()> {
+    let mut checkpoint = Checkpoint::read(input)?;
+    if args.coco80 {
+        checkpoint.keep_coco80()?;
+    }
+    let mut config = overridden(checkpoint.config(args.preset.as_deref())?, &args.sets)?;
+    config.preprocess.validate()?;
+    config.postprocess.validate()?;
+    if let Some(file) = &args.classes {
+        config.classes = read_classes(file, config.model.num_classes)?;
+    }
+    let device = DeviceSpec::Auto.device()?;
+    let model = checkpoint.into_model(&config, &device)?;
+    config.save(output, &model)?;
+    println!("{}", config.provenance);
+    println!("{}", describe(&config));
+    println!(
+        "{:.2} M parameters → {}",
+        model.num_params() as f64 / 1e6,
+        output.display()
+    );
+    println!(
+        "next: cargo run --release --example predict -- --weights {} IMAGE",
+        output.display()
+    );
+    Ok(())
+}
+
+fn overridden(config: DetectorConfig, sets: &[String]) -> Result<DetectorConfig> {
+    let DetectorConfig {
+        model,
+        preprocess,
+        location_rule,
+        postprocess,
+        classes,
+        provenance,
+    } = config;
+    let settings = Settings {
+        model,
+        preprocess,
+        location_rule,
+        postprocess,
+    };
+    let settings = with_settings(&settings, sets)?;
+    Ok(DetectorConfig {
+        model: settings.model,
+        preprocess: settings.preprocess,
+        location_rule: settings.location_rule,
+        postprocess: settings.postprocess,
+        classes,
+        provenance,
+    })
+}
+
+fn read_classes(file: &Path, expected: usize) -> Result<ClassList> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
+    let classes = ClassList::new(names).with_context(|| file.display().to_string())?;
+    ensure!(
+        classes.len() == expected,
+        "{}: {} names, but the network has {expected} classes",
+        file.display(),
+        classes.len()
+    );
+    Ok(classes)
+}
+
+fn inspect(file: &Path) -> Result<()> {
+    match weights::read(file) {
+        Ok(ours) => {
+            let config: DetectorConfig = serde_json::from_value(ours.metadata)
+                .with_context(|| format!("{}: no detector's settings", file.display()))?;
+            println!("{}: a weights file of this library", file.display());
+            println!("{}", config.provenance);
+            println!(
+                "{}",
+                describe(&DetectorConfig {
+                    model: ours.model,
+                    ..config
+                })
+            );
+            Ok(())
+        }
+        Err(_) => inspect_checkpoint(file),
+    }
+}
+
+fn inspect_checkpoint(file: &Path) -> Result<()> {
+    let checkpoint = Checkpoint::read(file)?;
+    println!("{}: {}", file.display(), checkpoint.format());
+    match checkpoint.arch() {
+        Some(arch) => println!("backbone {}", arch.name()),
+        None => println!("a backbone that this library does not have"),
+    }
+    match checkpoint.presets() {
+        [] => println!("for train_coco --backbone-weights"),
+        [only] => println!("preset {only}"),
+        several => println!("preset: one of {}; the keys can't tell", several.join(", ")),
+    }
+    for (name, shape) in checkpoint.shapes() {
+        println!("  {name} {shape:?}");
+    }
+    Ok(())
+}
+
+/// The settings that matter, a line each.
+fn describe(config: &DetectorConfig) -> String {
+    let DetectorConfig {
+        model,
+        preprocess,
+        location_rule,
+        postprocess,
+        classes,
+        ..
+    } = config;
+    format!(
+        "network      {}, width {}, {} classes, {} levels\n\
+         preprocess   short side {}, long side {}, {:?}, {:?}\n\
+         locations    {location_rule:?}\n\
+         postprocess  {:?}, NMS at {}\n\
+         classes      {}, …",
+        model.backbone.arch.name(),
+        model.backbone.width,
+        model.num_classes,
+        model.num_levels(),
+        preprocess.short_side,
+        preprocess.long_side,
+        preprocess.channels,
+        preprocess.resize,
+        postprocess.score_rule,
+        postprocess.nms.threshold,
+        classes.iter().take(4).collect::<Vec<_>>().join(", "),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_every_part_can_be_changed() {
+        let config = DetectorConfig::preset("official-orig").expect("a preset");
+        let sets = [
+            "preprocess.short_side=600",
+            "postprocess.nms.threshold=0.5",
+            "model.head.box_activation=relu_stride",
+            "location_rule=torchvision",
+        ];
+        let changed = overridden(config.clone(), &sets.map(String::from)).expect("settings");
+        assert_eq!(changed.preprocess.short_side, 600);
+        assert_eq!(changed.location_rule, LocationRule::Torchvision);
+        assert_eq!(changed.classes, config.classes);
+        assert!(overridden(config, &["postprocess.nsm=1".into()]).is_err());
+    }
+
+    #[test]
+    fn class_files() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("names.txt");
+        fs::write(&file, "cat\n\n dog \n").expect("written");
+        assert_eq!(read_classes(&file, 2).expect("two names").name(1), "dog");
+        assert!(read_classes(&file, 3).is_err());
+        assert!(read_classes(&dir.path().join("none"), 3).is_err());
+    }
+}
