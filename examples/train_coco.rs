@@ -62,7 +62,7 @@ struct Args {
     /// Folder of the val images; none takes the training images' folder
     #[arg(long, requires = "val_annotations")]
     val_images: Option<PathBuf>,
-    /// Where to compute: auto, flex
+    /// Where to compute: auto, flex, wgpu, cuda:1, …; the example `devices` lists them
     #[arg(long, default_value_t = DeviceSpec::Auto)]
     device: DeviceSpec,
     /// Run folder; by default runs/CONFIG, or runs/CONFIG-2 and so on where that is taken
