@@ -45,7 +45,7 @@ struct Args {
     /// Folder of the annotated images
     #[arg(long, value_name = "DIR", requires = "weights")]
     images: Option<PathBuf>,
-    /// Where to compute: auto, flex
+    /// Where to compute: auto, flex, wgpu, cuda:1, …; the example `devices` lists them
     #[arg(long, default_value_t = DeviceSpec::Auto)]
     device: DeviceSpec,
     /// Where to write the metrics as JSON as well

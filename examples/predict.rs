@@ -31,7 +31,7 @@ struct Args {
     /// Show only objects with at least this score
     #[arg(long, default_value_t = 0.3)]
     score_threshold: f32,
-    /// Where to compute: auto, flex
+    /// Where to compute: auto, flex, wgpu, cuda:1, …; the example `devices` lists them
     #[arg(long, default_value_t = DeviceSpec::Auto)]
     device: DeviceSpec,
     /// Folder for the annotated pictures

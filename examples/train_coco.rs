@@ -65,7 +65,7 @@ struct Args {
     /// Checkpoint whose backbone to start from: torchvision's ImageNet weights, or a detector's
     #[arg(long, value_name = "FILE")]
     backbone_weights: Option<PathBuf>,
-    /// Where to compute: auto, flex
+    /// Where to compute: auto, flex, wgpu, cuda:1, …; the example `devices` lists them
     #[arg(long, default_value_t = DeviceSpec::Auto)]
     device: DeviceSpec,
     /// Run folder; by default runs/CONFIG, or runs/CONFIG-2 and so on where that is taken

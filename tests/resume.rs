@@ -44,8 +44,7 @@ fn start_child(folder: &Path) -> Child {
 }
 
 /// `Child::kill` is SIGKILL on Unix. The moments are spread over start-up, steps and checkpoints, of
-/// which there is one every third step. The reference is trained in a process of its own too:
-/// initial weights come from the process's one generator, which other tests draw from.
+/// which there is one every third step.
 #[test]
 fn killed_at_twenty_moments_the_weights_are_the_same() {
     let temp = tempfile::tempdir().expect("a folder");

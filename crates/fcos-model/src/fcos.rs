@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor};
 use crate::config::{BackboneNorm, ConfigError, FcosConfig};
 use crate::fpn::Fpn;
 use crate::head::{Head, LevelOutput};
+use crate::init::Init;
 use crate::layers::ConvNorm;
 use crate::ops;
 use crate::params;
@@ -52,18 +53,28 @@ pub struct Features {
 }
 
 impl FcosConfig {
-    /// The network with freshly drawn parameters. They are drawn when first used, so that a
-    /// network that gets its weights from a file never draws them.
+    /// The network with initial parameters, those of [`init_seeded`](Self::init_seeded) for 0.
     ///
     /// # Errors
     /// If the configuration is invalid.
     pub fn init(&self, device: &Device) -> Result<Fcos, ConfigError> {
+        self.init_seeded(0, device)
+    }
+
+    /// The network with initial parameters, which are a function of the seed alone, the same on
+    /// every device. They are drawn when first used, so that a network that gets its weights from
+    /// a file never draws them.
+    ///
+    /// # Errors
+    /// If the configuration is invalid.
+    pub fn init_seeded(&self, seed: u64, device: &Device) -> Result<Fcos, ConfigError> {
         self.validate()?;
+        let init = &Init::new(seed, device);
         let channels = [1, 2, 3].map(|stage| self.backbone.stage_channels(stage));
         Ok(Fcos {
-            backbone: ResNet::new(&self.backbone, device),
-            fpn: Fpn::new(&self.fpn, channels, device),
-            head: Head::new(self, device),
+            backbone: ResNet::new(&self.backbone, init),
+            fpn: Fpn::new(&self.fpn, channels, init),
+            head: Head::new(self, init),
             config: self.clone(),
         })
     }

@@ -3,11 +3,11 @@
 //! Legend: B images, L levels, C channels, H and W rows and columns of a feature map.
 
 use burn::module::Module;
-use burn::nn::Initializer;
 use burn::nn::conv::Conv2d;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use crate::config::{FpnConfig, P6Source};
+use crate::init::Init;
 use crate::layers::{ConvSize, conv, with_bias};
 use crate::ops;
 
@@ -23,9 +23,9 @@ pub(crate) struct Fpn {
 
 impl Fpn {
     /// For C3, C4 and C5 with so many channels.
-    pub fn new(config: &FpnConfig, channels_in: [usize; 3], device: &Device) -> Self {
+    pub fn new(config: &FpnConfig, channels_in: [usize; 3], init: &Init) -> Self {
         let width = config.channels;
-        let layer = |size| with_bias(conv(size, kaiming_uniform(), device), 0.0, device);
+        let layer = |size: ConvSize| with_bias(conv(size, size.kaiming_uniform(), init), 0.0, init);
         let p6_in = match config.p6_source {
             P6Source::P5 => width,
             P6Source::C5 => channels_in[2],
@@ -77,13 +77,5 @@ impl Fpn {
         }
         levels.reverse();
         levels
-    }
-}
-
-/// Uniform with the variance `1 / fan in` (torch's `kaiming_uniform_(a=1)`).
-fn kaiming_uniform() -> Initializer {
-    Initializer::KaimingUniform {
-        gain: 1.0,
-        fan_out_only: false,
     }
 }

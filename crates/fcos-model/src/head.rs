@@ -9,6 +9,7 @@ use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
 use burn::tensor::{Device, Tensor};
 
 use crate::config::{BoxActivation, CenternessOn, FcosConfig, HeadConfig};
+use crate::init::{Distribution, Init};
 use crate::layers::{ConvSize, conv, with_bias};
 use crate::ops;
 
@@ -25,6 +26,9 @@ const LARGEST_GROWTH: f64 = 1000.0 / 16.0;
 
 /// What a box of the old convention falls short of its length, half of it at each side.
 const LEGACY_PIXEL: f64 = 1.0;
+
+/// Of every convolution at the start.
+const WEIGHTS: Distribution = Distribution::Normal(0.01);
 
 /// One level's output.
 #[derive(Debug, Clone)]
@@ -46,14 +50,14 @@ struct TowerLayer {
 }
 
 impl TowerLayer {
-    fn new(config: &HeadConfig, channels: usize, device: &Device) -> Self {
-        let plain = conv(ConvSize::new([channels, channels], 3), normal(), device);
+    fn new(config: &HeadConfig, channels: usize, init: &Init) -> Self {
+        let plain = conv(ConvSize::new([channels, channels], 3), WEIGHTS, init);
         Self {
             conv: match config.tower_bias {
-                true => with_bias(plain, 0.0, device),
+                true => with_bias(plain, 0.0, init),
                 false => plain,
             },
-            norm: GroupNormConfig::new(config.gn_groups, channels).init(device),
+            norm: GroupNormConfig::new(config.gn_groups, channels).init(init.device),
         }
     }
 
@@ -83,16 +87,16 @@ impl Head {
 
     /// With the initialisation of the focal-loss paper (Lin et al. 2017, §4.1): `N(0, 0.01)`,
     /// biases 0, but the classes' at `−ln((1 − π) / π)`.
-    pub fn new(config: &FcosConfig, device: &Device) -> Self {
+    pub fn new(config: &FcosConfig, init: &Init) -> Self {
         let FcosConfig { head, fpn, .. } = config;
         let channels = fpn.channels;
         let tower = || {
-            let layer = |_| TowerLayer::new(head, channels, device);
+            let layer = |_| TowerLayer::new(head, channels, init);
             (0..head.num_convs).map(layer).collect()
         };
         let output = |out, bias| {
-            let plain = conv(ConvSize::new([channels, out], 3), normal(), device);
-            with_bias(plain, bias, device)
+            let plain = conv(ConvSize::new([channels, out], 3), WEIGHTS, init);
+            with_bias(plain, bias, init)
         };
         let num_scales = if head.scales { config.num_levels() } else { 0 };
         Self {
@@ -102,7 +106,7 @@ impl Head {
             bbox_pred: output(4, 0.0),
             centerness: output(1, 0.0),
             scales: (0..num_scales)
-                .map(|_| Initializer::Ones.init([1], device))
+                .map(|_| Initializer::Ones.init([1], init.device))
                 .collect(),
             config: head.clone(),
         }
@@ -152,11 +156,4 @@ fn from_anchor(offsets: Tensor<4>) -> Tensor<4> {
 
 fn run(tower: &[TowerLayer], x: Tensor<4>) -> Tensor<4> {
     tower.iter().fold(x, |x, layer| layer.forward(x))
-}
-
-fn normal() -> Initializer {
-    Initializer::Normal {
-        mean: 0.0,
-        std: 0.01,
-    }
 }

@@ -4,8 +4,9 @@
 use burn::module::{Module, Param, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Initializer, PaddingConfig2d};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
+use crate::init::{Distribution, Init};
 use crate::ops::{self, Then};
 
 /// Sizes of a square convolution; the padding is half the kernel.
@@ -44,31 +45,35 @@ impl ConvSize {
 
     /// `N(0, √(2 / fan out))`, where the fan out is torch's: all output channels times the
     /// kernel's area, whatever the groups (He et al. 2015; `kaiming_normal_(mode="fan_out")`).
-    fn he_normal(self) -> Initializer {
+    fn he_normal(self) -> Distribution {
         let fan_out = self.channels[1] * self.kernel * self.kernel;
-        Initializer::Normal {
-            mean: 0.0,
-            std: (2.0 / fan_out as f64).sqrt(),
-        }
+        Distribution::Normal((2.0 / fan_out as f64).sqrt())
+    }
+
+    /// Uniform with the variance `1 / fan in` (torch's `kaiming_uniform_(a=1)`).
+    pub fn kaiming_uniform(self) -> Distribution {
+        let fan_in = self.channels[0] / self.groups * self.kernel * self.kernel;
+        Distribution::Uniform((3.0 / fan_in as f64).sqrt())
     }
 }
 
 /// A convolution without bias.
-pub(crate) fn conv(size: ConvSize, weights: Initializer, device: &Device) -> Conv2d {
+pub(crate) fn conv(size: ConvSize, weights: Distribution, init: &Init) -> Conv2d {
     let pad = size.kernel / 2;
-    Conv2dConfig::new(size.channels, [size.kernel; 2])
+    let mut conv = Conv2dConfig::new(size.channels, [size.kernel; 2])
         .with_stride([size.stride; 2])
         .with_groups(size.groups)
         .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
         .with_bias(false)
-        .with_initializer(weights)
-        .init(device)
+        .init(init.device);
+    conv.weight = init.weights(conv.weight.lazy_shape().dims(), weights);
+    conv
 }
 
-/// The same convolution with all its biases at `value`. (Burn would draw them like weights.)
-pub(crate) fn with_bias(mut conv: Conv2d, value: f64, device: &Device) -> Conv2d {
+/// The same convolution with all its biases at `value`.
+pub(crate) fn with_bias(mut conv: Conv2d, value: f64, init: &Init) -> Conv2d {
     let [channels_out, ..] = conv.weight.lazy_shape().dims::<4>();
-    conv.bias = Some(Initializer::Constant { value }.init([channels_out], device));
+    conv.bias = Some(Initializer::Constant { value }.init([channels_out], init.device));
     conv
 }
 
@@ -81,11 +86,11 @@ pub(crate) struct ConvNorm {
 
 impl ConvNorm {
     /// He-normal weights, γ = 1, β = 0 (torchvision's ResNet).
-    pub fn new(size: ConvSize, epsilon: f64, device: &Device) -> Self {
-        let mut norm = BatchNormConfig::new(size.channels[1]).init(device);
+    pub fn new(size: ConvSize, epsilon: f64, init: &Init) -> Self {
+        let mut norm = BatchNormConfig::new(size.channels[1]).init(init.device);
         norm.epsilon = epsilon; // the builder refuses the 0 of the original implementation
         Self {
-            conv: conv(size, size.he_normal(), device),
+            conv: conv(size, size.he_normal(), init),
             norm: Some(norm),
         }
     }

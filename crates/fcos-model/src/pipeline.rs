@@ -1,13 +1,14 @@
 //! From decoded images to detections: preprocess, one forward pass, one read, postprocess.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData, Transaction};
+use burn::tensor::{DataError, Device, ExecutionError, Tensor, TensorData, Transaction};
 use fcos_core::{Locations, Size};
 use fcos_data::Prepared;
 use fcos_postprocess::{Detection, HeadOutput, PostprocessError, postprocess, scale_to_original};
 use image::RgbImage;
+use web_time::Instant;
 
 use crate::{DetectorConfig, Fcos, Predictions};
 
@@ -19,8 +20,23 @@ pub struct Pipeline {
     config: DetectorConfig,
 }
 
+/// Why a batch can't be predicted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PredictError {
+    /// The postprocessing settings are out of range.
+    #[error(transparent)]
+    Postprocess(#[from] PostprocessError),
+    /// The device failed: out of memory, or lost.
+    #[error("the device failed: {0}")]
+    Device(#[from] ExecutionError),
+    /// The outputs are no numbers that `f32` could hold.
+    #[error("the network's outputs can't be read: {0}")]
+    Outputs(#[from] DataError),
+}
+
 /// The detections of a batch, and where the time went.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct BatchDetections {
     /// Per image, best score first; boxes in pixels of the original image.
     pub detections: Vec<Vec<Detection>>,
@@ -59,44 +75,51 @@ impl Pipeline {
     }
 
     /// Detects objects in RGB images of any sizes; the images go through the network as one
-    /// batch, padded to the largest.
+    /// batch, padded to the largest. The device is read once.
     ///
     /// # Errors
-    /// If the postprocessing settings are out of range.
-    pub fn predict(&self, images: &[&RgbImage]) -> Result<BatchDetections, PostprocessError> {
+    /// If the postprocessing settings are out of range, or the device fails.
+    pub fn predict(&self, images: &[&RgbImage]) -> Result<BatchDetections, PredictError> {
+        match self.start(images) {
+            Some((started, outputs)) => started.finish(outputs.try_execute()?),
+            None => Ok(BatchDetections::default()),
+        }
+    }
+
+    /// [`predict`](Self::predict) where nothing may block, as in a browser: the outputs are waited
+    /// for without a thread.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub async fn predict_async(
+        &self,
+        images: &[&RgbImage],
+    ) -> Result<BatchDetections, PredictError> {
+        match self.start(images) {
+            Some((started, outputs)) => started.finish(outputs.execute_async().await?),
+            None => Ok(BatchDetections::default()),
+        }
+    }
+
+    /// Everything before the outputs are read; `None` without images.
+    fn start<'a>(&'a self, images: &'a [&'a RgbImage]) -> Option<(Started<'a>, Transaction)> {
         if images.is_empty() {
-            return Ok(BatchDetections {
-                detections: Vec::new(),
-                timings: Timings::default(),
-            });
+            return None;
         }
         let start = Instant::now();
-        let prepared: Vec<Prepared> = images
-            .iter()
-            .map(|image| self.config.preprocess.apply(image))
-            .collect();
+        let apply = |image: &&RgbImage| self.config.preprocess.apply(image);
+        let prepared: Vec<Prepared> = images.iter().map(apply).collect();
         let (pixels, shape) = self.config.preprocess.pad_batch(&prepared);
         let input = self.upload(pixels, shape);
-        let preprocess = start.elapsed();
-
-        let outputs = HostOutputs::read(self.model.forward(input));
-        let forward = start.elapsed() - preprocess;
-
-        let [_, _, height, width] = shape;
-        let strides = self.config.model.strides();
-        let locations = Locations::new(Size { width, height }, &strides, self.config.location_rule);
-        let detections = (0..images.len())
-            .map(|i| self.finish(outputs.image(i), &locations, &prepared[i], images[i]))
-            .collect::<Result<_, _>>()?;
-        let postprocess = start.elapsed() - preprocess - forward;
-        Ok(BatchDetections {
-            detections,
-            timings: Timings {
-                preprocess,
-                forward,
-                postprocess,
-            },
-        })
+        let started = Started {
+            pipeline: self,
+            images,
+            prepared,
+            shape,
+            start,
+            preprocess: start.elapsed(),
+        };
+        Some((started, read(self.model.forward(input))))
     }
 
     fn upload(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Tensor<4> {
@@ -107,17 +130,59 @@ impl Pipeline {
     pub fn device(&self) -> Device {
         self.model.device()
     }
+}
 
-    fn finish(
+/// All outputs in one read: class logits, distances, centre-ness.
+fn read(predictions: Predictions) -> Transaction {
+    Transaction::default()
+        .register(predictions.cls_logits)
+        .register(predictions.ltrb)
+        .register(predictions.centerness)
+}
+
+/// A batch whose outputs are on their way.
+struct Started<'a> {
+    pipeline: &'a Pipeline,
+    images: &'a [&'a RgbImage],
+    prepared: Vec<Prepared>,
+    /// `[B, 3, H, W]` with padding.
+    shape: [usize; 4],
+    start: Instant,
+    preprocess: Duration,
+}
+
+impl Started<'_> {
+    /// Everything after the outputs are read.
+    fn finish(self, outputs: Vec<TensorData>) -> Result<BatchDetections, PredictError> {
+        let outputs = HostOutputs::new(outputs, self.images.len())?;
+        let forward = self.start.elapsed() - self.preprocess;
+        let config = &self.pipeline.config;
+        let [_, _, height, width] = self.shape;
+        let strides = config.model.strides();
+        let locations = Locations::new(Size { width, height }, &strides, config.location_rule);
+        let detections = (0..self.images.len())
+            .map(|i| self.detections(i, outputs.image(i), &locations))
+            .collect::<Result<_, _>>()?;
+        Ok(BatchDetections {
+            detections,
+            timings: Timings {
+                preprocess: self.preprocess,
+                forward,
+                postprocess: self.start.elapsed() - self.preprocess - forward,
+            },
+        })
+    }
+
+    fn detections(
         &self,
+        index: usize,
         head: HeadOutput<'_>,
         locations: &Locations,
-        prepared: &Prepared,
-        image: &RgbImage,
     ) -> Result<Vec<Detection>, PostprocessError> {
-        let unit = self.config.model.distance_unit();
-        let config = &self.config.postprocess;
-        let mut found = postprocess(head, locations, unit, prepared.size, config)?;
+        let config = &self.pipeline.config;
+        let (image, prepared) = (self.images[index], &self.prepared[index]);
+        let unit = config.model.distance_unit();
+        let mut found = postprocess(head, locations, unit, prepared.size, &config.postprocess)?;
         let original = Size {
             width: image.width() as usize,
             height: image.height() as usize,
@@ -127,7 +192,7 @@ impl Pipeline {
     }
 }
 
-/// The network's outputs on the host.
+/// The network's outputs on the host, in the order of [`read`].
 struct HostOutputs {
     cls_logits: Vec<f32>,
     ltrb: Vec<f32>,
@@ -136,23 +201,16 @@ struct HostOutputs {
 }
 
 impl HostOutputs {
-    fn read(predictions: Predictions) -> Self {
-        let images = predictions.centerness.dims()[0];
-        let data = Transaction::default()
-            .register(predictions.cls_logits)
-            .register(predictions.ltrb)
-            .register(predictions.centerness)
-            .execute();
-        let mut parts = data
-            .into_iter()
-            .map(|d| d.try_into_vec_as::<f32>().unwrap_or_default());
+    fn new(data: Vec<TensorData>, images: usize) -> Result<Self, PredictError> {
+        let parts = data.into_iter().map(TensorData::try_into_vec_as::<f32>);
+        let mut parts = parts.collect::<Result<Vec<_>, _>>()?.into_iter();
         let mut next = || parts.next().unwrap_or_default();
-        Self {
+        Ok(Self {
             cls_logits: next(),
             ltrb: next(),
             centerness: next(),
             images,
-        }
+        })
     }
 
     fn image(&self, index: usize) -> HeadOutput<'_> {

@@ -4,9 +4,10 @@
 //! Legend: B images, C channels, H and W rows and columns of a feature map.
 
 use burn::module::{Module, ParamGroup};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use crate::config::{BackboneConfig, BackboneNorm, StrideIn};
+use crate::init::Init;
 use crate::layers::{ConvNorm, ConvSize};
 use crate::ops::{self, Then};
 
@@ -22,14 +23,14 @@ struct Block {
 impl Block {
     /// A block of stage `stage` (0 to 3). The first of a later stage, known by its channels,
     /// halves the feature map.
-    fn new(config: &BackboneConfig, stage: usize, channels_in: usize, device: &Device) -> Self {
+    fn new(config: &BackboneConfig, stage: usize, channels_in: usize, init: &Init) -> Self {
         let out = config.stage_channels(stage);
         let changes = channels_in != out;
         let stride = if changes && stage > 0 { 2 } else { 1 };
         let [first, second] = strides(config, stride);
         let inside = config.inner_channels(stage);
         let is_bottleneck = config.arch.is_bottleneck();
-        let layer = |size| ConvNorm::new(size, config.norm_eps, device);
+        let layer = |size| ConvNorm::new(size, config.norm_eps, init);
         let conv = |from, to, kernel| ConvSize::new([from, to], kernel);
         Self {
             conv1: layer(
@@ -85,17 +86,17 @@ pub(crate) struct ResNet {
 
 impl ResNet {
     /// With torchvision's initialisation, frozen as the configuration says.
-    pub fn new(config: &BackboneConfig, device: &Device) -> Self {
+    pub fn new(config: &BackboneConfig, init: &Init) -> Self {
         let stem = ConvSize::new([3, config.width], 7).stride(2);
         let mut channels = config.width;
         let mut block = |stage| {
-            let block = Block::new(config, stage, channels, device);
+            let block = Block::new(config, stage, channels, init);
             channels = config.stage_channels(stage);
             block
         };
         let stages = config.arch.depths().into_iter().enumerate();
         let net = Self {
-            stem: ConvNorm::new(stem, config.norm_eps, device),
+            stem: ConvNorm::new(stem, config.norm_eps, init),
             stages: stages
                 .map(|(stage, depth)| (0..depth).map(|_| block(stage)).collect())
                 .collect(),

@@ -2,9 +2,8 @@ use std::path::PathBuf;
 
 use fcos_data::{DataError, PreprocessError, SamplerError};
 use fcos_loss::LossConfigError;
-use fcos_model::ConfigError;
 use fcos_model::weights::WeightsError;
-use fcos_postprocess::PostprocessError;
+use fcos_model::{ConfigError, PredictError};
 use fcos_targets::AssignError;
 
 use crate::curves::CurvesError;
@@ -116,9 +115,9 @@ pub enum TrainError {
     /// A weights file can't be written or read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The head's output can't be made into detections.
+    /// A val image can't be predicted.
     #[error(transparent)]
-    Postprocess(#[from] PostprocessError),
+    Predict(#[from] PredictError),
     /// The evaluation failed.
     #[error(transparent)]
     Eval(#[from] EvalError),

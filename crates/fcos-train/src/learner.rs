@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, ModuleOptimizer, Sgd, SgdConfig, decay::WeightDecayConfig};
+use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig};
 use burn::tensor::{Tensor, Transaction};
 use fcos_loss::{FcosLoss, LossInput, LossOutput, NormalizerState};
 use fcos_model::Fcos;
@@ -11,6 +11,7 @@ use fcos_model::Fcos;
 use crate::TrainError;
 use crate::batch::DeviceBatch;
 use crate::recipe::{Recipe, Schedule, ScheduleStepper};
+use crate::sgd::Sgd;
 
 /// Parameters called `bias`, and the shifts (`beta`) of normalisation layers.
 const BIASES: &str = r"(^|\.)(bias|beta)$";
@@ -135,10 +136,10 @@ fn sgd(recipe: &Recipe, weight_decay: f64) -> Sgd {
         nesterov: false,
     };
     let decay = (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32));
-    SgdConfig::new()
+    let config = SgdConfig::new()
         .with_momentum((recipe.momentum > 0.0).then_some(momentum))
-        .with_weight_decay(decay)
-        .build()
+        .with_weight_decay(decay);
+    Sgd(config.build())
 }
 
 fn group(regex: &str) -> Result<ParamGroup, TrainError> {

@@ -27,6 +27,7 @@ mod log;
 mod merge;
 mod recipe;
 mod run_curves;
+mod sgd;
 mod trainer;
 mod validate;
 

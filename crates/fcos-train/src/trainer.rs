@@ -174,8 +174,8 @@ impl Trainer {
         );
 
         let device = device.clone().autodiff();
-        device.seed(config.recipe.seed);
-        let model = config.detector(train.classes.clone()).model.init(&device)?;
+        let model = config.detector(train.classes.clone()).model;
+        let model = model.init_seeded(config.recipe.seed, &device)?;
         let total = config.recipe.total_iterations(train.len());
         let normalizer = config.loss.init_normalizer();
         let fresh = RunState {

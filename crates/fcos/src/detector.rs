@@ -5,8 +5,7 @@ use burn::tensor::Device;
 use fcos_core::ClassList;
 use fcos_data::{DataError, decode};
 use fcos_model::weights::WeightsError;
-use fcos_model::{DetectorConfig, Fcos, Pipeline, Timings};
-use fcos_postprocess::PostprocessError;
+use fcos_model::{BatchDetections, DetectorConfig, Fcos, Pipeline, PredictError, Timings};
 use image::{DynamicImage, RgbImage};
 
 use crate::Detections;
@@ -44,9 +43,9 @@ pub enum DetectorError {
     /// The image can't be read.
     #[error(transparent)]
     Image(#[from] DataError),
-    /// The postprocessing settings are out of range.
+    /// The image can't be predicted.
     #[error(transparent)]
-    Postprocess(#[from] PostprocessError),
+    Predict(#[from] PredictError),
 }
 
 impl Detector {
@@ -105,16 +104,27 @@ impl Detector {
     /// [`predict_file`](Self::predict_file) does.
     ///
     /// # Errors
-    /// If the postprocessing settings are out of range.
+    /// If the postprocessing settings are out of range, or the device fails.
     pub fn predict(&self, image: &DynamicImage) -> Result<Detections, DetectorError> {
         Ok(self.predict_rgb(&[&image.to_rgb8()])?.0.remove(0))
+    }
+
+    /// [`predict`](Self::predict) where nothing may block, as in a browser: the same work, but the
+    /// device is waited for without a thread.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub async fn predict_async(&self, image: &DynamicImage) -> Result<Detections, DetectorError> {
+        let image = image.to_rgb8();
+        let batch = self.pipeline.predict_async(&[&image]).await?;
+        Ok(self.named(&batch).remove(0))
     }
 
     /// Finds the objects in several images at once: they go through the network as one batch,
     /// padded to the largest.
     ///
     /// # Errors
-    /// If the postprocessing settings are out of range.
+    /// If the postprocessing settings are out of range, or the device fails.
     pub fn predict_batch(&self, images: &[DynamicImage]) -> Result<Vec<Detections>, DetectorError> {
         let rgb: Vec<RgbImage> = images.iter().map(DynamicImage::to_rgb8).collect();
         Ok(self.predict_rgb(&rgb.iter().collect::<Vec<_>>())?.0)
@@ -137,16 +147,17 @@ impl Detector {
     /// Finds the objects in a batch of RGB images; also tells the time that each stage took.
     ///
     /// # Errors
-    /// If the postprocessing settings are out of range.
+    /// If the postprocessing settings are out of range, or the device fails.
     pub fn predict_rgb(
         &self,
         images: &[&RgbImage],
     ) -> Result<(Vec<Detections>, Timings), DetectorError> {
         let batch = self.pipeline.predict(images)?;
-        let named = batch
-            .detections
-            .iter()
-            .map(|found| Detections::new(found, &self.names));
-        Ok((named.collect(), batch.timings))
+        Ok((self.named(&batch), batch.timings))
+    }
+
+    fn named(&self, batch: &BatchDetections) -> Vec<Detections> {
+        let found = batch.detections.iter();
+        found.map(|f| Detections::new(f, &self.names)).collect()
     }
 }

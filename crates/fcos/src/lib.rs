@@ -35,6 +35,13 @@
 //! | feature | device | |
 //! |---|---|---|
 //! | `flex` (default) | CPU | pure Rust, AVX-512 where the processor has it |
+//! | `ndarray` | CPU | older and slower; deprecated in Burn 0.22 and gone in 0.23 |
+//! | `wgpu` | GPU of any make | Vulkan, Metal or DirectX 12, with shaders in WGSL |
+//! | `vulkan`, `metal` | GPU | as `wgpu`, with the API's own shaders |
+//! | `webgpu` | a browser's GPU | as `wgpu` |
+//! | `cuda` | NVIDIA GPU | the build downloads LLVM |
+//!
+//! They add up: one program can have several.
 //!
 //! # The crates underneath
 //! Each can be used alone: [`core`] (boxes, IoU, locations), [`targets`] (which location learns
@@ -59,5 +66,5 @@ pub mod draw;
 
 pub use detections::{CocoResult, Detection, Detections, label_ids};
 pub use detector::{Detector, DetectorError};
-pub use device::{DeviceError, DeviceSpec};
+pub use device::{DeviceError, DeviceSpec, FoundDevice};
 pub use draw::{Label, draw_detections, side_by_side};

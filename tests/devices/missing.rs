@@ -1,0 +1,61 @@
+//! A machine without a GPU, or without its driver: errors that say so, and a CPU that does not
+//! mind. Such a machine is made here by hiding the graphics drivers from a child process.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fcos::train::{TrainConfig, Trainer};
+use fcos::{DeviceError, DeviceSpec};
+use fcos_tests::tiny_run;
+
+const FOLDER: &str = "FCOS_TEST_RUN_FOLDER";
+
+fn without_drivers(test: &str, folder: &Path) -> bool {
+    let exe = std::env::current_exe().expect("this test's own binary");
+    let mut command = Command::new(exe);
+    command
+        .args(["--exact", test, "--nocapture"])
+        .env(FOLDER, folder)
+        .env("CUDA_VISIBLE_DEVICES", "")
+        .env("VK_DRIVER_FILES", "/nowhere")
+        .env("VK_ICD_FILENAMES", "/nowhere")
+        .env("__EGL_VENDOR_LIBRARY_FILENAMES", "/nowhere");
+    command.status().expect("runs").success()
+}
+
+fn train(config: TrainConfig, folder: &Path) {
+    let device = DeviceSpec::Auto.device().expect("a CPU");
+    let trainer = Trainer::new(config, &folder.join("run"), true, &device);
+    trainer.expect("starts").run(&mut ()).expect("trains");
+}
+
+/// No test of its own: the process that the one below starts.
+#[test]
+fn child_process() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
+        return;
+    };
+    for kind in DeviceSpec::compiled() {
+        match kind.device() {
+            Ok(_) => println!("{kind} is there"),
+            Err(DeviceError::NoAdapter { found: 0, .. }) => println!("no adapter for {kind}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    train(tiny_run(&folder, 6), &folder);
+}
+
+/// A run goes on where the GPU that the build prefers is not there.
+#[test]
+fn without_a_gpu_the_cpu_resumes() {
+    if !DeviceSpec::compiled().contains(&DeviceSpec::Flex) {
+        println!("NOT RUN: no CPU in this build");
+        return;
+    }
+    let temp = tempfile::tempdir().expect("a folder");
+    train(tiny_run(temp.path(), 3), temp.path());
+    let config = temp.path().join("run/config.toml");
+    let longer = std::fs::read_to_string(&config).expect("settings");
+    std::fs::write(&config, longer.replace("iterations = 3", "iterations = 6")).expect("writes");
+    assert!(without_drivers("missing::child_process", temp.path()));
+}
