@@ -87,7 +87,7 @@ fn single(data: TensorData) -> TensorData {
 
 /// The network's entries under their own names. What belongs to no network stays under its full
 /// name, to be complained about.
-fn unwrap<T>(mut tensors: BTreeMap<String, T>) -> BTreeMap<String, T> {
+pub(super) fn unwrap<T>(mut tensors: BTreeMap<String, T>) -> BTreeMap<String, T> {
     let wrapper = WRAPPERS
         .into_iter()
         .find(|w| tensors.keys().any(|name| name.starts_with(w)));

@@ -52,7 +52,15 @@ impl Checkpoint {
     /// If the file can't be read or is damaged, or its tensors are those of no known
     /// implementation.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        let tensors = checkpoint::read(path)?;
+        Self::from_tensors(path, checkpoint::read(path)?)
+    }
+
+    /// Tensors by their original names, from wherever; `path` is what errors call them.
+    ///
+    /// # Errors
+    /// If they are those of no known implementation.
+    pub fn from_tensors(path: &Path, tensors: NamedTensors) -> Result<Self, WeightsError> {
+        let tensors = checkpoint::unwrap(tensors);
         let Some(format) = Format::detect(&tensors) else {
             return Err(WeightsError::UnknownFormat {
                 path: path.into(),

@@ -1,6 +1,7 @@
 //! The network as its users see it. One binary, since linking takes longer than testing.
 #![allow(clippy::unwrap_used)]
 
+mod checkpoints;
 mod config;
 mod golden;
 mod network;
