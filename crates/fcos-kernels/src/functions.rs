@@ -3,10 +3,10 @@
 //! Legend: B images, C channels (`Cin`, `Cout`), H, W rows and columns.
 
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
 use burn::tensor::activation;
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, MaxPoolOptions};
+use burn::tensor::{FloatDType, Tensor};
 
 use crate::extension::KernelOps;
 use crate::flex::supports;
@@ -113,10 +113,16 @@ fn composed_group_norm(
     eps: f64,
 ) -> Tensor<4> {
     let [batch, channels, height, width] = x.dims();
+    let dtype = FloatDType::from(x.dtype());
+    // The squares of ordinary features overflow half precision.
+    let x = match dtype {
+        FloatDType::F16 | FloatDType::BF16 => x.cast(FloatDType::F32),
+        _ => x,
+    };
     let x = x.reshape([batch, groups, channels / groups * height * width]);
     let (variance, mean) = x.clone().var_mean_bias(2);
     let x = (x - mean) / (variance + eps).sqrt();
-    let x = x.reshape([batch, channels, height, width]);
+    let x = x.reshape([batch, channels, height, width]).cast(dtype);
     composed_affine(x, gamma, beta)
 }
 
