@@ -18,6 +18,7 @@
 //! network's and all other settings, the class names, and where it came from.
 
 use std::fs;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -82,9 +83,17 @@ fn main() -> Result<()> {
     fcos_examples::init_logging();
     let args = Args::parse();
     match (&args.inspect, &args.input, &args.output) {
-        (Some(file), ..) => inspect(file),
+        (Some(file), ..) => print_whole(&inspect(file)?),
         (None, Some(input), Some(output)) => convert(&args, input, output),
         _ => anyhow::bail!("either --inspect FILE, or --input FILE --output FILE"),
+    }
+}
+
+/// A reader that has seen enough is no error.
+fn print_whole(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
@@ -156,42 +165,43 @@ fn read_classes(file: &Path, expected: usize) -> Result<ClassList> {
     Ok(classes)
 }
 
-fn inspect(file: &Path) -> Result<()> {
-    match weights::read(file) {
-        Ok(ours) => {
-            let config: DetectorConfig = serde_json::from_value(ours.metadata)
-                .with_context(|| format!("{}: no detector's settings", file.display()))?;
-            println!("{}: a weights file of this library", file.display());
-            println!("{}", config.provenance);
-            println!(
-                "{}",
-                describe(&DetectorConfig {
-                    model: ours.model,
-                    ..config
-                })
-            );
-            Ok(())
-        }
-        Err(_) => inspect_checkpoint(file),
-    }
+/// What a file is, as lines of text.
+fn inspect(file: &Path) -> Result<String> {
+    let name = file.display();
+    let Ok(ours) = weights::read(file) else {
+        return inspect_checkpoint(file);
+    };
+    let config: DetectorConfig = serde_json::from_value(ours.metadata)
+        .with_context(|| format!("{name}: no detector's settings"))?;
+    let config = DetectorConfig {
+        model: ours.model,
+        ..config
+    };
+    let settings = describe(&config);
+    Ok(format!(
+        "{name}: a weights file of this library\n{}\n{settings}\n",
+        config.provenance
+    ))
 }
 
-fn inspect_checkpoint(file: &Path) -> Result<()> {
+fn inspect_checkpoint(file: &Path) -> Result<String> {
     let checkpoint = Checkpoint::read(file)?;
-    println!("{}: {}", file.display(), checkpoint.format());
-    match checkpoint.arch() {
-        Some(arch) => println!("backbone {}", arch.name()),
-        None => println!("a backbone that this library does not have"),
-    }
-    match checkpoint.presets() {
-        [] => println!("for train_coco --backbone-weights"),
-        [only] => println!("preset {only}"),
-        several => println!("preset: one of {}; the keys can't tell", several.join(", ")),
-    }
-    for (name, shape) in checkpoint.shapes() {
-        println!("  {name} {shape:?}");
-    }
-    Ok(())
+    let backbone = match checkpoint.arch() {
+        Some(arch) => format!("backbone {}", arch.name()),
+        None => "a backbone that this library does not have".into(),
+    };
+    let use_as = match checkpoint.presets() {
+        [] => "for train_coco --backbone-weights".into(),
+        [only] => format!("preset {only}"),
+        several => format!("preset: one of {}; the keys can't tell", several.join(", ")),
+    };
+    let head = format!(
+        "{}: {}\n{backbone}\n{use_as}\n",
+        file.display(),
+        checkpoint.format()
+    );
+    let tensor = |(name, shape): (&str, &[usize])| format!("  {name} {shape:?}\n");
+    Ok(head + &checkpoint.shapes().map(tensor).collect::<String>())
 }
 
 /// The settings that matter, a line each.

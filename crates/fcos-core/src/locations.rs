@@ -246,13 +246,30 @@ mod tests {
         assert_eq!(p7[9 + 1], Point { x: 120.0, y: 114.0 });
     }
 
+    /// mmdetection's priors start at the corner and keep the nominal stride.
+    #[test]
+    fn corner_rule() {
+        let input = Size {
+            width: 70,
+            height: 40,
+        };
+        let l = Locations::new(input, &[32], LocationRule::Corner);
+        let points: Vec<_> = l.points().iter().map(|p| (p.x, p.y)).collect();
+        let row = |y| [(0.0, y), (32.0, y), (64.0, y)];
+        assert_eq!(points, [row(0.0), row(32.0)].concat());
+    }
+
     #[test]
     fn nothing_to_locate() {
         let empty = Size {
             width: 0,
             height: 0,
         };
-        for rule in [LocationRule::HalfStride, LocationRule::Torchvision] {
+        for rule in [
+            LocationRule::HalfStride,
+            LocationRule::Torchvision,
+            LocationRule::Corner,
+        ] {
             assert!(Locations::new(empty, &STRIDES, rule).is_empty());
             assert!(Locations::new(empty, &[], rule).is_empty());
         }

@@ -188,8 +188,18 @@ impl Started<'_> {
             height: image.height() as usize,
         };
         scale_to_original(&mut found, prepared.scale, original)?;
+        if config.postprocess.nms.legacy_plus_one {
+            found.iter_mut().for_each(include_last_pixel);
+        }
         Ok(found)
     }
+}
+
+/// From the old convention, where a box names its last pixel, to ours, where it ends behind it: what
+/// the official code does when it writes its results (`BoxList.convert("xywh")`).
+fn include_last_pixel(detection: &mut Detection) {
+    detection.bbox.x2 += 1.0;
+    detection.bbox.y2 += 1.0;
 }
 
 /// The network's outputs on the host, in the order of [`read`].

@@ -160,7 +160,11 @@ proptest! {
     #[test]
     fn equals_the_literal_algorithm(
         scene in scenes(),
-        rule in prop_oneof![Just(LocationRule::HalfStride), Just(LocationRule::Torchvision)],
+        rule in prop_oneof![
+            Just(LocationRule::HalfStride),
+            Just(LocationRule::Torchvision),
+            Just(LocationRule::Corner)
+        ],
     ) {
         let locations = scene.locations(rule);
         prop_assert_eq!(scene.assign(rule).matched, literal(&scene, &locations));

@@ -16,11 +16,12 @@ struct Case {
     labels: Vec<u32>,
 }
 
-/// `(x, y, level)` of every location: §3.1's `⌊s/2⌋ + x·s`, or torchvision's `x·⌊side / cells⌋`.
+/// `(x, y, level)` of every location: §3.1's `⌊s/2⌋ + x·s`, torchvision's `x·⌊side / cells⌋`, or `x·s`.
 fn locations_of(case: &Case) -> Vec<(f32, f32, usize)> {
     let place = |i: usize, side: usize, cells: usize, stride: usize| match case.rule {
         LocationRule::HalfStride => stride / 2 + i * stride,
         LocationRule::Torchvision => i * (side / cells),
+        LocationRule::Corner => i * stride,
     };
     let mut all = vec![];
     for (level, &s) in case.strides.iter().enumerate() {
@@ -188,7 +189,8 @@ fn scenes() -> impl Strategy<Value = Vec<[f32; 4]>> {
 fn cases() -> impl Strategy<Value = Case> {
     let rules = prop_oneof![
         Just(LocationRule::HalfStride),
-        Just(LocationRule::Torchvision)
+        Just(LocationRule::Torchvision),
+        Just(LocationRule::Corner)
     ];
     (pyramids(), 0usize..250, 0usize..250, rules, scenes()).prop_flat_map(
         |((strides, size_ranges), width, height, rule, boxes)| {

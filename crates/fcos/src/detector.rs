@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -27,10 +27,18 @@ use crate::Detections;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Detector {
-    /// As built or loaded: what [`save`](Self::save) writes.
-    model: Fcos,
+    source: Source,
     pipeline: Pipeline,
     names: Vec<Arc<str>>,
+}
+
+/// Where [`Detector::save`] takes the weights from: the pipeline's are folded.
+#[derive(Debug, Clone)]
+enum Source {
+    /// The model as built.
+    Model(Fcos),
+    /// The file it was loaded from, which spares a second copy in memory.
+    File(PathBuf),
 }
 
 /// Why a detector can't be loaded, saved or used.
@@ -51,12 +59,14 @@ pub enum DetectorError {
 impl Detector {
     /// A detector from a model and its settings.
     pub fn new(model: Fcos, config: DetectorConfig) -> Self {
-        let names = config.classes.iter().map(Arc::from).collect();
-        let pipeline = Pipeline::new(model.clone(), config);
+        Self::with_source(Source::Model(model.clone()), model, config)
+    }
+
+    fn with_source(source: Source, model: Fcos, config: DetectorConfig) -> Self {
         Self {
-            model,
-            pipeline,
-            names,
+            source,
+            names: config.classes.iter().map(Arc::from).collect(),
+            pipeline: Pipeline::new(model, config),
         }
     }
 
@@ -66,16 +76,27 @@ impl Detector {
     /// If the file can't be read, is damaged, or does not fit the model that it describes. Nothing
     /// is ever loaded in part.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, DetectorError> {
-        let (model, config) = DetectorConfig::load(path.as_ref(), device)?;
-        Ok(Self::new(model, config))
+        let path = path.as_ref();
+        let (model, config) = DetectorConfig::load(path, device)?;
+        Ok(Self::with_source(Source::File(path.into()), model, config))
     }
 
-    /// Writes weights, settings and class names into one safetensors file.
+    /// Writes weights, settings and class names into one safetensors file. A detector that was
+    /// [loaded](Self::load) reads its weights from that file again.
     ///
     /// # Errors
-    /// If the file can't be written; one that was there before stays as it was then.
+    /// If the file can't be written; one that was there before stays as it was then. Or if the
+    /// file that the detector was loaded from is gone.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), DetectorError> {
-        Ok(self.config().save(path.as_ref(), &self.model)?)
+        let path = path.as_ref();
+        match &self.source {
+            Source::Model(model) => self.config().save(path, model)?,
+            Source::File(file) => {
+                let (model, _) = DetectorConfig::load(file, &self.pipeline.device())?;
+                self.config().save(path, &model)?;
+            }
+        }
+        Ok(())
     }
 
     /// The settings: model, preprocessing, postprocessing, classes.
