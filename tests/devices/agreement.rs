@@ -2,6 +2,7 @@
 //! training.
 
 use std::path::Path;
+use std::task::{Context, Poll, Waker};
 
 use burn::tensor::{Tensor, TensorData};
 use fcos::data::Rng;
@@ -88,7 +89,7 @@ fn the_same_weights_detect_alike() {
     }
 }
 
-/// Of all val images.
+/// Of all val images; the first also without blocking.
 fn detections(tested: &Tested, weights: &Path, folder: &Path) -> Vec<Detections> {
     let mut detector = Detector::load(weights, &tested.device).expect("loads");
     detector.config_mut().postprocess.pre_filter.threshold = 0.02;
@@ -96,7 +97,26 @@ fn detections(tested: &Tested, weights: &Path, folder: &Path) -> Vec<Detections>
     let mut files: Vec<_> = files.map(|f| f.expect("a file").path()).collect();
     files.sort();
     let predict = |file| detector.predict_file(file).expect("predicts").1;
-    files.iter().map(predict).collect()
+    let found: Vec<_> = files.iter().map(predict).collect();
+    let image = image::open(&files[0]).expect("opens");
+    let again = block_on(detector.predict_async(&image)).expect("predicts");
+    assert!(
+        compare(&found[0], &again) < 1e-3,
+        "{}: without blocking",
+        tested.spec
+    );
+    found
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// The largest difference of a side, in pixels.

@@ -276,11 +276,24 @@ pub fn upsample_add(coarse: Tensor<4>, fine: Tensor<4>) -> Tensor<4> {
         "upsample_add of different sizes"
     );
     if !(supports(&coarse) && supports(&fine)) {
-        let options = InterpolateOptions::new(InterpolateMode::Nearest)
-            .with_output_size([height, width])
-            .with_align_corners(false);
-        return module::interpolate(coarse, options) + fine;
+        return composed_upsample(coarse, [height, width]) + fine;
     }
     let result = Dispatch::kernel_upsample_add(coarse.into_dispatch(), fine.into_dispatch());
     Tensor::from_dispatch(result)
+}
+
+/// A GPU compiles Burn's interpolation anew for every size. Doubling, which is what a pyramid does
+/// whose input's sides are multiples of 32, needs no such kernel.
+fn composed_upsample(coarse: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+    let [b, c, h, w] = coarse.dims();
+    if size == [2 * h, 2 * w] {
+        let pairs = coarse
+            .reshape([b, c, h, 1, w, 1])
+            .expand([b, c, h, 2, w, 2]);
+        return pairs.reshape([b, c, 2 * h, 2 * w]);
+    }
+    let options = InterpolateOptions::new(InterpolateMode::Nearest)
+        .with_output_size(size)
+        .with_align_corners(false);
+    module::interpolate(coarse, options)
 }

@@ -235,3 +235,37 @@ impl HostOutputs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FcosConfig;
+    use fcos_core::{ClassList, pyramid_grids};
+
+    /// What a prediction reads: `4 · B · N · (C + 5)` bytes, once.
+    #[test]
+    fn reads_every_output_once() {
+        let device = Device::flex();
+        let classes = ClassList::new(["cat", "dog", "bird"]).expect("three names");
+        let config = DetectorConfig::new(FcosConfig::tiny(), classes);
+        let model = config.model.init(&device).expect("valid");
+        let pipeline = Pipeline::new(model, config);
+        let image = RgbImage::new(40, 30);
+        let images = [&image, &image];
+        let (started, outputs) = pipeline.start(&images).expect("two images");
+        let [b, _, height, width] = started.shape;
+        let data = outputs.try_execute().expect("reads");
+        let grids = pyramid_grids(Size { width, height }, &[8, 16, 32, 64, 128]);
+        let n: usize = grids.iter().map(|g| g.width * g.height).sum();
+        let bytes: usize = data.iter().map(|d| 4 * d.num_elements()).sum();
+        assert_eq!(bytes, 4 * b * n * (3 + 5));
+        assert_eq!(started.finish(data).expect("finishes").detections.len(), 2);
+        assert!(
+            pipeline
+                .predict(&[])
+                .expect("nothing")
+                .detections
+                .is_empty()
+        );
+    }
+}
