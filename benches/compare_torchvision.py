@@ -29,7 +29,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=ROOT / "target/compare_torchvision")
-    parser.add_argument("--contender", choices=["torchvision", "onnxruntime"], help=argparse.SUPPRESS)
+    parser.add_argument("--contender", choices=["prepare", "torchvision", "onnxruntime"], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -65,13 +65,12 @@ def prepare(args):
         torch.onnx.export(network, (example,), str(args.work / "model.onnx"), opset_version=18, dynamo=True)
     except Exception as error:
         print("ONNX Runtime is left out:", type(error).__name__, error, file=sys.stderr)
-    if args.images is None:
-        args.images = args.work / "images"
-        args.images.mkdir(exist_ok=True)
-        for i in range(6):
-            rng = np.random.default_rng(i)
-            small = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
-            small.resize((640, 480), Image.BICUBIC).save(args.images / f"{i}.png")
+    generated = args.work / "images"
+    generated.mkdir(exist_ok=True)
+    for i in range(6):
+        rng = np.random.default_rng(i)
+        small = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+        small.resize((640, 480), Image.BICUBIC).save(generated / f"{i}.png")
 
 
 def Network(model):
@@ -141,7 +140,7 @@ def report(start, found):
     print(f"time {1000 * (time.perf_counter() - start):.1f} found {found}", flush=True)
 
 
-def ours(args):
+def fcos(args):
     predict = ROOT / "target/release/examples/predict"
     weights = args.work / "model.safetensors"
     return [predict, "--weights", weights, "--score-threshold", "0.2", "--output", args.work / "drawn", *photographs(args)]
@@ -177,10 +176,13 @@ def run(command, args):
 
 def main():
     args = arguments()
+    tasks = {"prepare": prepare, "torchvision": contend_torchvision, "onnxruntime": contend_onnxruntime}
     if args.contender:
-        return {"torchvision": contend_torchvision, "onnxruntime": contend_onnxruntime}[args.contender](args)
-    prepare(args)
-    contenders = {"torchvision": contender("torchvision", args), "fcos": ours(args)}
+        return tasks[args.contender](args)
+    args.images = args.images or args.work / "images"
+    # Not in this process: a child's peak memory counts what its parent held when it was started.
+    subprocess.run([str(c) for c in contender("prepare", args)], check=True, stdout=subprocess.DEVNULL)
+    contenders = {"torchvision": contender("torchvision", args), "fcos": fcos(args)}
     if (args.work / "model.onnx").exists():
         contenders["onnxruntime"] = contender("onnxruntime", args)
     results = {name: ([], [], []) for name in contenders}

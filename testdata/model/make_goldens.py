@@ -27,6 +27,7 @@ torch.set_default_dtype(torch.float64)
 WIDTH = 2
 CHANNELS = 4
 CLASSES = 3
+STRIDES = (8, 16, 32, 64, 128)
 CASES = {
     # exp in pixels, centre-ness on the class tower, stride in the 1x1, BN without epsilon
     "exp": dict(
@@ -51,6 +52,14 @@ CASES = {
         backbone={},
         fpn=dict(p6_source="c5", relu_before_p7=False),
         head=dict(box_activation="anchor_delta"),
+    ),
+    # the ATSS authors' box coder, whose boxes name their last pixel
+    "legacy_anchor": dict(
+        size=(1, 40, 56),
+        arch="r18",
+        backbone={},
+        fpn={},
+        head=dict(box_activation="legacy_anchor_delta"),
     ),
 }
 
@@ -140,18 +149,39 @@ class Head(nn.Module):
             bbox = F.relu(n(c(bbox)))
         ctr = self.centerness(cls if self.centerness_on == "cls" else bbox)
         raw = self.bbox_pred(bbox) * (self.scales[level] if len(self.scales) else 1.0)
-        return self.cls_logits(cls), self.distances(raw), ctr
+        return self.cls_logits(cls), self.distances(raw, STRIDES[level]), ctr
 
-    def distances(self, x):
+    def distances(self, x, stride):
         if self.box_activation == "exp":
             return torch.exp(x)
         if self.box_activation == "relu_stride":
             return F.relu(x)
+        if self.box_activation == "legacy_anchor_delta":
+            return legacy_distances(x, stride)
         # an anchor of side 8 (strides) around the location, decoded to corners
         dx, dy, dw, dh = x.unbind(1)
         w, h = 8 * torch.exp((dw / 5).clamp(max=math.log(1000 / 16))), 8 * torch.exp((dh / 5).clamp(max=math.log(1000 / 16)))
         cx, cy = 8 * dx / 10, 8 * dy / 10
         return torch.stack([w / 2 - cx, h / 2 - cy, w / 2 + cx, h / 2 + cy], 1)
+
+
+def legacy_distances(x, stride):
+    """sfzhang15/ATSS: boxes decoded in pixels by maskrcnn-benchmark's BoxCoder (weights 10, 10, 5, 5)
+    around the anchor of every location, then the location's distances to their sides, in strides."""
+    height, width = x.shape[2:]
+    cy, cx = torch.meshgrid(torch.arange(height) * stride, torch.arange(width) * stride, indexing="ij")
+    cx, cy = cx + stride / 2, cy + stride / 2
+    side = 8 * stride
+    anchor = torch.stack([cx - (side - 1) / 2, cy - (side - 1) / 2, cx + (side - 1) / 2, cy + (side - 1) / 2])
+    widths, heights = anchor[2] - anchor[0] + 1, anchor[3] - anchor[1] + 1
+    ctr_x, ctr_y = (anchor[2] + anchor[0]) / 2, (anchor[3] + anchor[1]) / 2
+    dx, dy, dw, dh = x[:, 0] / 10, x[:, 1] / 10, x[:, 2] / 5, x[:, 3] / 5
+    dw, dh = dw.clamp(max=math.log(1000 / 16)), dh.clamp(max=math.log(1000 / 16))
+    pred_x, pred_y = dx * widths + ctr_x, dy * heights + ctr_y
+    pred_w, pred_h = torch.exp(dw) * widths, torch.exp(dh) * heights
+    x1, y1 = pred_x - 0.5 * (pred_w - 1), pred_y - 0.5 * (pred_h - 1)
+    x2, y2 = pred_x + 0.5 * (pred_w - 1), pred_y + 0.5 * (pred_h - 1)
+    return torch.stack([cx - x1, cy - y1, x2 - cx, y2 - cy], 1) / stride
 
 
 def norm_names(ours, theirs, state, out):

@@ -37,7 +37,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, Device, TensorData};
+use burn::tensor::{Device, TensorData};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::de::DeserializeOwned;
@@ -333,7 +333,10 @@ fn named(path: &Path, name: &str, view: &TensorView) -> Result<(String, TensorDa
             dtype: format!("{:?}", view.dtype()),
         });
     }
-    let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), DType::F32);
+    // As numbers, which are aligned: bytes would be copied once more.
+    let numbers = view.data().chunks_exact(size_of::<f32>());
+    let numbers = numbers.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let data = TensorData::new(numbers.collect::<Vec<_>>(), view.shape().to_vec());
     Ok((name.into(), data))
 }
 

@@ -92,3 +92,9 @@ fn basic_blocks_and_relu() {
 fn anchor_deltas_and_p6_of_c5() {
     compare("anchor");
 }
+
+/// Boxes that name their last pixel: half a pixel less on each side.
+#[test]
+fn legacy_anchor_deltas() {
+    compare("legacy_anchor");
+}
