@@ -36,11 +36,11 @@ pub use config::{DataPaths, TrainConfig, with_settings};
 pub use error::TrainError;
 pub use evaluate::CocoMetrics;
 pub use learner::StepLosses;
-pub use log::StepRow;
+pub use log::{EvalRow, StepRow};
 pub use recipe::{Recipe, Schedule, Warmup, WarmupKind};
 pub use run_curves::write_run_curves;
 pub use trainer::{
-    BEST_WEIGHTS, CONFIG_FILE, EVALUATIONS, EvalRow, LAST_WEIGHTS, METRICS, Observer, RunPlan,
-    RunSummary, Trainer,
+    BEST_WEIGHTS, CONFIG_FILE, EVALUATIONS, LAST_WEIGHTS, METRICS, Observer, RunPlan, RunSummary,
+    Trainer,
 };
 pub use validate::Validation;

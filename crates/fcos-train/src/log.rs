@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
+use crate::evaluate::CocoStats;
 use crate::files::{io_error, temporary_name};
 
 /// One logged training step.
@@ -35,6 +36,57 @@ pub struct StepRow {
     pub images_per_second: f64,
 }
 
+/// One evaluation's row: the step and COCO's twelve numbers, in files under pycocotools' names.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of `CocoStats`")]
+pub struct EvalRow {
+    pub iteration: u64,
+    #[serde(rename = "AP")]
+    pub ap: f64,
+    #[serde(rename = "AP50")]
+    pub ap50: f64,
+    #[serde(rename = "AP75")]
+    pub ap75: f64,
+    #[serde(rename = "APs")]
+    pub ap_small: f64,
+    #[serde(rename = "APm")]
+    pub ap_medium: f64,
+    #[serde(rename = "APl")]
+    pub ap_large: f64,
+    #[serde(rename = "AR1")]
+    pub ar1: f64,
+    #[serde(rename = "AR10")]
+    pub ar10: f64,
+    #[serde(rename = "AR100")]
+    pub ar100: f64,
+    #[serde(rename = "ARs")]
+    pub ar_small: f64,
+    #[serde(rename = "ARm")]
+    pub ar_medium: f64,
+    #[serde(rename = "ARl")]
+    pub ar_large: f64,
+}
+
+impl EvalRow {
+    pub(crate) fn new(iteration: u64, stats: &CocoStats) -> Self {
+        Self {
+            iteration,
+            ap: stats.ap,
+            ap50: stats.ap50,
+            ap75: stats.ap75,
+            ap_small: stats.ap_small,
+            ap_medium: stats.ap_medium,
+            ap_large: stats.ap_large,
+            ar1: stats.ar1,
+            ar10: stats.ar10,
+            ar100: stats.ar100,
+            ar_small: stats.ar_small,
+            ar_medium: stats.ar_medium,
+            ar_large: stats.ar_large,
+        }
+    }
+}
+
 /// A row of a [`RowLog`]: a flat structure of numbers.
 pub(crate) trait Row: Serialize + DeserializeOwned {
     /// The step after which the row was written.
@@ -42,6 +94,12 @@ pub(crate) trait Row: Serialize + DeserializeOwned {
 }
 
 impl Row for StepRow {
+    fn iteration(&self) -> u64 {
+        self.iteration
+    }
+}
+
+impl Row for EvalRow {
     fn iteration(&self) -> u64 {
         self.iteration
     }

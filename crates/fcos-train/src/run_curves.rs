@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::TrainError;
 use crate::curves::{Chart, Series, write_curves};
-use crate::log::{StepRow, read_rows};
-use crate::trainer::{EVALUATIONS, EvalRow, METRICS};
+use crate::log::{EvalRow, StepRow, read_rows};
+use crate::trainer::{EVALUATIONS, METRICS};
 
 /// Weight of the running mean that makes noisy losses readable.
 const LOSS_SMOOTHING: f64 = 0.95;

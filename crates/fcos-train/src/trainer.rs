@@ -8,15 +8,14 @@ use burn::tensor::Device;
 use fcos_data::{Dataset, HealthReport, Loader};
 use fcos_model::weights::{self, Checkpoint};
 use fcos_model::{DetectorConfig, Fcos, Pipeline};
-use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::batch::{BatchMaker, HostBatch};
 use crate::checkpoint::{CheckpointFolder, RunState};
 use crate::config::TrainConfig;
-use crate::evaluate::{CocoMetrics, CocoStats};
+use crate::evaluate::CocoMetrics;
 use crate::learner::{Learner, StepLosses, optimizer};
-use crate::log::{Row, RowLog, StepRow};
+use crate::log::{EvalRow, RowLog, StepRow};
 use crate::validate::Validation;
 
 /// The settings of a run, in its folder.
@@ -73,63 +72,6 @@ pub struct RunSummary {
     pub steps: u64,
     /// Seconds that this process took.
     pub seconds: f64,
-}
-
-/// One evaluation's row: the step and COCO's twelve numbers, in files under pycocotools' names.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields are those of `CocoStats`")]
-pub struct EvalRow {
-    pub iteration: u64,
-    #[serde(rename = "AP")]
-    pub ap: f64,
-    #[serde(rename = "AP50")]
-    pub ap50: f64,
-    #[serde(rename = "AP75")]
-    pub ap75: f64,
-    #[serde(rename = "APs")]
-    pub ap_small: f64,
-    #[serde(rename = "APm")]
-    pub ap_medium: f64,
-    #[serde(rename = "APl")]
-    pub ap_large: f64,
-    #[serde(rename = "AR1")]
-    pub ar1: f64,
-    #[serde(rename = "AR10")]
-    pub ar10: f64,
-    #[serde(rename = "AR100")]
-    pub ar100: f64,
-    #[serde(rename = "ARs")]
-    pub ar_small: f64,
-    #[serde(rename = "ARm")]
-    pub ar_medium: f64,
-    #[serde(rename = "ARl")]
-    pub ar_large: f64,
-}
-
-impl Row for EvalRow {
-    fn iteration(&self) -> u64 {
-        self.iteration
-    }
-}
-
-impl EvalRow {
-    fn new(iteration: u64, stats: &CocoStats) -> Self {
-        Self {
-            iteration,
-            ap: stats.ap,
-            ap50: stats.ap50,
-            ap75: stats.ap75,
-            ap_small: stats.ap_small,
-            ap_medium: stats.ap_medium,
-            ap_large: stats.ap_large,
-            ar1: stats.ar1,
-            ar10: stats.ar10,
-            ar100: stats.ar100,
-            ar_small: stats.ar_small,
-            ar_medium: stats.ar_medium,
-            ar_large: stats.ar_large,
-        }
-    }
 }
 
 /// A run: `Trainer::new(…)?.run(&mut observer)?`.

@@ -1,0 +1,157 @@
+use std::io;
+use std::path::PathBuf;
+
+use super::{Format, VERSION};
+use crate::config::ConfigError;
+use crate::params::TensorMismatch;
+
+/// Why a weights file can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file can't be opened, read, written or renamed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is shorter or longer than its header says: cut off, or something was appended.
+    #[error("{}: the file's length is not what its header says (truncated?)", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no safetensors file.
+    #[error("{}: not a safetensors file: {reason}", path.display())]
+    NotSafetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A safetensors file, but not one of ours: there is no `fcos` entry in `__metadata__`.
+    #[error("{}: a safetensors file without fcos's metadata", path.display())]
+    NoMetadata {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The `fcos` entry can't be understood.
+    #[error("{}: invalid fcos metadata: {source}", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A later version of the format.
+    #[error("{}: format version {found}, but only {VERSION} can be read", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The file's version.
+        found: u64,
+    },
+    /// The model's configuration is invalid.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// A tensor's type is none that a network has.
+    #[error("{}: {name} is of type {dtype}, not F32", path.display())]
+    DType {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// The tensors are not those of the configured network.
+    #[error("{}: {source}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// Which, and what is wrong with them.
+        source: TensorMismatch,
+    },
+    /// The file is no checkpoint that can be read.
+    #[error("{}: not a PyTorch or safetensors file: {reason}", path.display())]
+    NotCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tensors' names are those of no implementation that can be imported.
+    #[error(
+        "{}: tensors of no known detector, such as {}",
+        path.display(),
+        found.join(", ")
+    )]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// A few of its keys.
+        found: Vec<String>,
+    },
+    /// More than one preset fits, and the tensors can't tell which is right.
+    #[error("{}: {format} weights; name the preset they were trained with: {fitting}", path.display())]
+    Ambiguous {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        format: Format,
+        /// The presets that fit.
+        fitting: String,
+    },
+    /// The preset is that of another implementation.
+    #[error("{}: {format} weights don't fit preset {preset:?}, but {fitting}", path.display())]
+    OtherPreset {
+        /// The file.
+        path: PathBuf,
+        /// The preset asked for.
+        preset: String,
+        /// Whose the file is.
+        format: Format,
+        /// The presets that fit.
+        fitting: String,
+    },
+    /// The file holds a backbone only.
+    #[error("{}: a backbone to start training from, not a detector", path.display())]
+    NoDetector {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The classes are not torchvision's 91.
+    #[error("{}: the class layer has not the 91 outputs of torchvision's COCO models", path.display())]
+    NotCoco91 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A backbone that was trained on ImageNet's mean can't see pixels that are shifted otherwise.
+    #[error("{}: trained with ImageNet's mean, but preprocess.mean is another", path.display())]
+    OtherMean {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There are not as many class names as the network has classes.
+    #[error("{}: {names} class names for {classes} classes", path.display())]
+    Classes {
+        /// The file.
+        path: PathBuf,
+        /// Number of names.
+        names: usize,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// The network has lost its batch normalisations.
+    #[error("{}: a network with folded batch normalisation can't be saved", path.display())]
+    Folded {
+        /// The file that was to be written.
+        path: PathBuf,
+    },
+}
