@@ -7,7 +7,8 @@
 use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use crate::DataError;
 
@@ -53,8 +54,9 @@ pub struct CocoAnnotation {
     /// `[x, y, width, height]` in pixels of the image; see [`Self::xywh`].
     #[serde(default)]
     pub bbox: Option<Vec<Option<f64>>>,
-    /// Pixels covered (in COCO: by the mask), which make it small, medium or large.
-    #[serde(default)]
+    /// Pixels covered (in COCO: by the mask), which make it small, medium or large. What is no
+    /// number counts as missing.
+    #[serde(default, deserialize_with = "number_if_any")]
     pub area: Option<f64>,
     /// A group of objects: is never missed, and absorbs any number of detections.
     #[serde(default)]
@@ -126,6 +128,19 @@ impl TryFrom<Number> for Id {
             Number::Float(id) => Err(format!("id {id} is not a whole number from 0")),
         }
     }
+}
+
+fn number_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Any {
+        Number(f64),
+        Other(IgnoredAny),
+    }
+    Ok(match Any::deserialize(deserializer)? {
+        Any::Number(number) => Some(number),
+        Any::Other(_) => None,
+    })
 }
 
 /// A truth value, which other tools also write as a number.

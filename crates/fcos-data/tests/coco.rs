@@ -258,7 +258,7 @@ fn refused_files() {
             "expected a number",
         ),
         (
-            instances(r#"{"id": 1}"#, "", ""),
+            instances(r#"{"id": 1}"#, CATEGORIES, ""),
             "image 1 has no file_name",
         ),
         (
