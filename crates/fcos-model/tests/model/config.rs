@@ -41,7 +41,7 @@ fn trained_norm_counts() {
 
 #[test]
 fn presets_are_what_they_say() {
-    use BoxActivation::{AnchorDelta, Exp, ReluStride};
+    use BoxActivation::{LegacyAnchorDelta, Exp, ReluStride};
     use StrideIn::{Conv1x1, Conv3x3};
     let table = [
         (
@@ -155,7 +155,7 @@ fn presets_are_what_they_say() {
 #[test]
 fn every_preset_name_is_a_preset() {
     let names: Vec<_> = FcosConfig::preset_names().collect();
-    assert_eq!(names.len(), 7 * 8);
+    assert_eq!(names.len(), 10 * 8);
     for name in names {
         let config = FcosConfig::preset(&name).expect(&name);
         config.validate().expect(&name);
