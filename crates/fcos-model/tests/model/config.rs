@@ -41,7 +41,7 @@ fn trained_norm_counts() {
 
 #[test]
 fn presets_are_what_they_say() {
-    use BoxActivation::{LegacyAnchorDelta, Exp, ReluStride};
+    use BoxActivation::{Exp, LegacyAnchorDelta, ReluStride};
     use StrideIn::{Conv1x1, Conv3x3};
     let table = [
         (
@@ -130,7 +130,7 @@ fn presets_are_what_they_say() {
             Conv1x1,
             0.0,
             CenternessOn::Box,
-            AnchorDelta,
+            LegacyAnchorDelta,
             true,
             true,
         ),
