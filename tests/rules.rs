@@ -28,6 +28,7 @@ fn trained(folder: &Path, rule: AssignRule, activation: BoxActivation) -> Vec<St
     config.assign.rule = rule;
     config.model.head.box_activation = activation;
     config.recipe.warmup.iterations = 0;
+    config.recipe.learning_rate = 0.01; // for batches of two
     config.loss.weights.bbox = match rule {
         AssignRule::Fcos => 1.0,
         AssignRule::Atss => 2.0,
