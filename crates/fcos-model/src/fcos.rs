@@ -141,6 +141,7 @@ impl Fcos {
     /// convolutions: the outputs of [`Module::valid`], up to rounding, in less time.
     pub fn fold_batch_norm(self) -> Self {
         let mut folded = self.valid();
+        drop(self);
         folded.backbone = folded.backbone.map_layers(ConvNorm::fold);
         folded
     }

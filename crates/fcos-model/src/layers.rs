@@ -108,8 +108,8 @@ impl ConvNorm {
     pub fn fold(self) -> Self {
         let Self { mut conv, norm } = self;
         if let Some(norm) = norm {
-            let weight = conv.weight.val();
-            let (scale, shift) = ops::scale_and_shift(&norm, &weight.device());
+            let (scale, shift) = ops::scale_and_shift(&norm, &conv.weight.device());
+            let weight = conv.weight.into_value(); // alone, so that it is scaled in its place
             conv.weight = Param::from_tensor(weight * scale.reshape([-1, 1, 1, 1]));
             conv.bias = Some(Param::from_tensor(shift));
         }

@@ -30,6 +30,7 @@ mod import;
 mod mmdet;
 mod names;
 mod official;
+mod stream;
 mod structure;
 mod torchvision;
 
@@ -38,9 +39,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, TensorData};
+use burn::tensor::Device;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::{Dtype, SafeTensorError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,6 +49,7 @@ use serde_json::Value;
 use crate::config::FcosConfig;
 use crate::fcos::Fcos;
 use crate::params::NamedTensors;
+use stream::Stream;
 
 pub use error::WeightsError;
 pub use format::Format;
@@ -92,7 +94,8 @@ struct Version {
     version: u64,
 }
 
-/// Writes a network and `metadata`, anything that serde can write as JSON, to `path`. The file appears whole or not at all: it is
+/// Writes a network and `metadata`, anything that serde can write as JSON, to `path`. The file
+/// appears whole or not at all: it is
 /// written under a temporary name beside `path`, flushed to the disk, and renamed.
 ///
 /// # Errors
@@ -143,20 +146,16 @@ pub fn load_into(path: &Path, model: Fcos) -> Result<Fcos, WeightsError> {
 /// If the file is not a valid weights file. Whether its tensors are those of its configuration
 /// only [`load`] sees.
 pub fn read(path: &Path) -> Result<WeightsFile, WeightsError> {
-    let bytes = fs::read(path).map_err(|source| io_error(path, source))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(path, e))?;
-    let entries = header.metadata().as_ref();
-    let json = entries.and_then(|entries| entries.get(ENTRY));
+    let file = Stream::open(path)?;
+    let json = file.entry(ENTRY);
     let json = json.ok_or_else(|| WeightsError::NoMetadata { path: path.into() })?;
     let Header {
         model, metadata, ..
     } = parse_header(path, json)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| broken(path, e))?;
-    let tensors = file.iter().map(|(name, view)| named(path, name, &view));
     Ok(WeightsFile {
         model,
         metadata,
-        tensors: tensors.collect::<Result<_, _>>()?,
+        tensors: file.read()?,
     })
 }
 
@@ -174,21 +173,6 @@ fn parse_header(path: &Path, json: &str) -> Result<Header, WeightsError> {
         });
     }
     serde_json::from_str(json).map_err(invalid)
-}
-
-fn named(path: &Path, name: &str, view: &TensorView) -> Result<(String, TensorData), WeightsError> {
-    if view.dtype() != Dtype::F32 {
-        return Err(WeightsError::DType {
-            path: path.into(),
-            name: name.into(),
-            dtype: format!("{:?}", view.dtype()),
-        });
-    }
-    // As numbers, which are aligned: bytes would be copied once more.
-    let numbers = view.data().chunks_exact(size_of::<f32>());
-    let numbers = numbers.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-    let data = TensorData::new(numbers.collect::<Vec<_>>(), view.shape().to_vec());
-    Ok((name.into(), data))
 }
 
 fn encode(path: &Path, model: &Fcos, metadata: &impl Serialize) -> Result<Vec<u8>, WeightsError> {
