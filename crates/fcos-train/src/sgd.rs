@@ -18,6 +18,10 @@ pub(crate) struct Sgd(pub burn::optim::Sgd);
 
 /// A parameter's momentum.
 #[derive(Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are `Ready`, and a box would be allocated at every step"
+)]
 pub(crate) enum State<const D: usize> {
     /// On the host, as loaded.
     Loaded(TensorData),

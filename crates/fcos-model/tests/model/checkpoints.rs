@@ -333,9 +333,10 @@ fn pytorch_files_are_read() {
 }
 
 /// The narrow model's tensors under torchvision's names, as a safetensors file.
-fn safetensors_file(
-    change: impl FnOnce(&mut Vec<(String, Vec<usize>, Dtype, Vec<u8>)>),
-) -> Vec<u8> {
+/// Name, shape, type and bytes of a tensor.
+type Entry = (String, Vec<usize>, Dtype, Vec<u8>);
+
+fn safetensors_file(change: impl FnOnce(&mut Vec<Entry>)) -> Vec<u8> {
     let text = fs::read_to_string(testdata("../torchvision/keys.tsv")).expect("readable");
     let narrow = |n: usize, name: &str, axis: usize| match (n, axis) {
         _ if name.contains("cls_logits") && axis == 0 => 3,
@@ -424,13 +425,12 @@ fn damaged_files_are_refused_whole() {
 fn other_tensors_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("weights.safetensors");
-    let check = |change: &dyn Fn(&mut Vec<(String, Vec<usize>, Dtype, Vec<u8>)>)| {
+    let check = |change: &dyn Fn(&mut Vec<Entry>)| {
         fs::write(&file, safetensors_file(|tensors| change(tensors))).expect("written");
         outcome(&file).expect_err("refused")
     };
-    let position = |tensors: &[(String, Vec<usize>, Dtype, Vec<u8>)], name: &str| {
-        tensors.iter().position(|t| t.0 == name).expect(name)
-    };
+    let position =
+        |tensors: &[Entry], name: &str| tensors.iter().position(|t| t.0 == name).expect(name);
     for name in [
         "backbone.body.conv1.weight",
         "backbone.body.layer2.0.downsample.1.running_var",
