@@ -36,7 +36,7 @@ pub struct Detector {
 #[derive(Debug, Clone)]
 enum Source {
     /// The model as built.
-    Model(Fcos),
+    Model(Box<Fcos>),
     /// The file it was loaded from, which spares a second copy in memory.
     File(PathBuf),
 }
@@ -59,7 +59,7 @@ pub enum DetectorError {
 impl Detector {
     /// A detector from a model and its settings.
     pub fn new(model: Fcos, config: DetectorConfig) -> Self {
-        Self::with_source(Source::Model(model.clone()), model, config)
+        Self::with_source(Source::Model(Box::new(model.clone())), model, config)
     }
 
     fn with_source(source: Source, model: Fcos, config: DetectorConfig) -> Self {

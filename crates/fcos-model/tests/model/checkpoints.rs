@@ -332,10 +332,10 @@ fn pytorch_files_are_read() {
     assert_eq!(outputs[0], outputs[1]);
 }
 
-/// The narrow model's tensors under torchvision's names, as a safetensors file.
 /// Name, shape, type and bytes of a tensor.
 type Entry = (String, Vec<usize>, Dtype, Vec<u8>);
 
+/// The narrow model's tensors under torchvision's names, as a safetensors file.
 fn safetensors_file(change: impl FnOnce(&mut Vec<Entry>)) -> Vec<u8> {
     let text = fs::read_to_string(testdata("../torchvision/keys.tsv")).expect("readable");
     let narrow = |n: usize, name: &str, axis: usize| match (n, axis) {
