@@ -257,7 +257,7 @@ impl ModuleVisitor for WorstGradient<'_> {
         let expected = self.golden.expected(&format!("gradients/{name}"));
         let error = relative_error(&values(gradient), &expected);
         self.seen += 1;
-        if !(error <= self.error) {
+        if error.is_nan() || error > self.error {
             (self.error, self.name) = (error, name);
         }
     }
