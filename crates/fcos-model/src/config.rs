@@ -41,6 +41,9 @@ pub enum ConfigError {
     /// The batch normalisation's epsilon is negative, not finite, or 0 although it trains.
     #[error("backbone.norm_eps is {0}, but must be finite and above 0 (0 only where frozen)")]
     NormEps(f64),
+    /// The box layer's initial bias is no number.
+    #[error("head.bbox_bias is {0}, but must be finite")]
+    BoxBias(f64),
     /// The class prior is no probability strictly between 0 and 1.
     #[error("head.prior is {0}, but must lie strictly between 0 and 1")]
     Prior(f64),

@@ -86,7 +86,7 @@ impl Head {
     }
 
     /// With the initialisation of the focal-loss paper (Lin et al. 2017, §4.1): `N(0, 0.01)`,
-    /// biases 0, but the classes' at `−ln((1 − π) / π)`.
+    /// biases 0, but the classes' at `−ln((1 − π) / π)` and the boxes' as configured.
     pub fn new(config: &FcosConfig, init: &Init) -> Self {
         let FcosConfig { head, fpn, .. } = config;
         let channels = fpn.channels;
@@ -103,7 +103,7 @@ impl Head {
             cls_tower: tower(),
             bbox_tower: tower(),
             cls_logits: output(config.num_classes, -((1.0 - head.prior) / head.prior).ln()),
-            bbox_pred: output(4, 0.0),
+            bbox_pred: output(4, head.bbox_bias),
             centerness: output(1, 0.0),
             scales: (0..num_scales)
                 .map(|_| Initializer::Ones.init([1], init.device))

@@ -238,15 +238,16 @@ mod tests {
     /// sfzhang15/ATSS: the box loss counts twice, and boxes are offsets of an anchor or distances.
     #[test]
     fn atss_presets() {
-        for (name, activation) in [
-            ("atss", BoxActivation::ReluStride),
-            ("retinanet-a1-atss", BoxActivation::AnchorDelta),
+        for (name, activation, bias) in [
+            ("atss", BoxActivation::ReluStride, 4.0),
+            ("retinanet-a1-atss", BoxActivation::AnchorDelta, 0.0),
         ] {
             let config = TrainConfig::load(name, &[]).expect(name);
             assert_eq!(config.assign.rule, AssignRule::Atss);
             assert_eq!(config.assign.atss.k, 9);
             assert_eq!(config.loss.weights.bbox, 2.0);
             assert_eq!(config.model.head.box_activation, activation);
+            assert_eq!(config.model.head.bbox_bias, bias);
         }
         let sets = ["assign.rule=atss".to_string(), "assign.atss.k=5".into()];
         let assign = TrainConfig::load("demo", &sets).expect("loads").assign;

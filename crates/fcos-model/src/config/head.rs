@@ -58,6 +58,10 @@ pub struct HeadConfig {
     pub box_activation: BoxActivation,
     /// Whether each level multiplies the box output by a factor of its own (FCOS, §3.2: `sᵢ`).
     pub scales: bool,
+    /// The box layer's bias before training. Above 0 it keeps [`BoxActivation::ReluStride`] from
+    /// dying at high learning rates: an output that is negative everywhere has no gradient. 0 in
+    /// FCOS; 4 (strides) in sfzhang15/ATSS where it predicts from points.
+    pub bbox_bias: f64,
     /// Every class's probability before training, π in the focal-loss paper (Lin et al. 2017).
     pub prior: f64,
 }
@@ -71,6 +75,7 @@ impl Default for HeadConfig {
             centerness_on: CenternessOn::default(),
             box_activation: BoxActivation::default(),
             scales: true,
+            bbox_bias: 0.0,
             prior: 0.01,
         }
     }
@@ -86,6 +91,9 @@ impl HeadConfig {
                 channels,
                 groups: self.gn_groups,
             });
+        }
+        if !self.bbox_bias.is_finite() {
+            return Err(ConfigError::BoxBias(self.bbox_bias));
         }
         match self.prior > 0.0 && self.prior < 1.0 {
             true => Ok(()),

@@ -232,6 +232,7 @@ fn invalid_numbers_are_named() {
         ("head.gn_groups", |c| c.head.gn_groups = 0),
         ("head.num_convs", |c| c.head.num_convs = 1000),
         ("head.prior", |c| c.head.prior = 1.0),
+        ("head.bbox_bias", |c| c.head.bbox_bias = f64::NAN),
     ];
     for (field, change) in cases {
         let mut config = FcosConfig::default();

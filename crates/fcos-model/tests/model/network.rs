@@ -150,6 +150,15 @@ fn initial_parameters() {
     assert_eq!(stats("head.scales.4"), (1.0, 0.0));
 }
 
+#[test]
+fn boxes_start_at_their_bias() {
+    let mut config = small();
+    config.head.bbox_bias = 4.0;
+    let tensors = build(&config).tensors();
+    let bias = tensors["head.bbox_pred.bias"].try_to_vec::<f32>();
+    assert_eq!(bias.expect("f32"), [4.0; 4]);
+}
+
 /// torch's fan out does not shrink with the groups.
 #[test]
 fn grouped_convolutions_start_as_in_torch() {
