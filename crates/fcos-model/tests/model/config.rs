@@ -211,7 +211,7 @@ fn json_round_trip_and_unknown_fields() {
 #[test]
 fn invalid_numbers_are_named() {
     type Change = fn(&mut FcosConfig);
-    let cases: [(&str, Change); 14] = [
+    let cases: [(&str, Change); 15] = [
         ("num_classes", |c| c.num_classes = 0),
         ("num_classes", |c| c.num_classes = usize::MAX),
         ("backbone.width", |c| c.backbone.width = 0),
