@@ -18,6 +18,7 @@
 //! assert_eq!(conv2d(x, weight, None, options).dims(), [1, 16, 8, 8]);
 //! ```
 
+mod buffer;
 mod cpu;
 mod extension;
 mod flex;

@@ -9,6 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 
 use super::Tracked;
+use crate::buffer::Buffer;
 use crate::cpu::affine::Channels;
 use crate::flex::{Values, dims, tensor};
 
@@ -21,9 +22,9 @@ pub(crate) fn forward(
 ) -> FlexTensor {
     let dims = dims::<4>(&x);
     let (x, scale, shift) = (Values::of(x), Values::of(scale), Values::of(shift));
-    let mut y = vec![0.0; x.as_slice().len()];
+    let mut y = Buffer::new(x.as_slice().len());
     channels(&scale, &shift, relu).forward(dims[2] * dims[3], x.as_slice(), &mut y);
-    tensor(y, dims)
+    y.into_tensor(dims)
 }
 
 fn channels<'a>(scale: &'a Values, shift: &'a Values, relu: bool) -> Channels<'a> {
@@ -80,9 +81,9 @@ impl Backward<Flex, 3> for AffineBackward {
         let (x, scale, shift) = (Values::of(x), Values::of(scale), Values::of(shift));
         let (channels, plane_len) = (channels(&scale, &shift, relu), dims[2] * dims[3]);
         if let Some(node) = x_node {
-            let mut dx = vec![0.0; x.as_slice().len()];
+            let mut dx = Buffer::new(x.as_slice().len());
             channels.input_grad(plane_len, x.as_slice(), dy.as_slice(), &mut dx);
-            grads.register::<Flex>(node.id, tensor(dx, dims));
+            grads.register::<Flex>(node.id, dx.into_tensor(dims));
         }
         if scale_node.is_some() || shift_node.is_some() {
             let of_params = channels.param_grads(plane_len, x.as_slice(), dy.as_slice());

@@ -9,6 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 
 use super::Tracked;
+use crate::buffer::Buffer;
 use crate::cpu::conv;
 use crate::cpu::shape::ConvShape;
 use crate::flex::{Values, dims, tensor};
@@ -41,10 +42,10 @@ pub(crate) fn forward(
     let shape = shape_of(&x, &weight, options);
     let [height, width] = shape.output();
     let (x, weight, bias) = (Values::of(x), Values::of(weight), Values::of(bias));
-    let mut y = vec![0.0; shape.output_len()];
+    let mut y = Buffer::new(shape.output_len());
     let bias = Some(bias.as_slice());
     conv::forward(&shape, x.as_slice(), weight.as_slice(), bias, &mut y);
-    tensor(y, [shape.batch, shape.out_channels, height, width])
+    y.into_tensor([shape.batch, shape.out_channels, height, width])
 }
 
 /// [`forward`], recorded.
@@ -111,10 +112,10 @@ impl Backward<Flex, 3> for Conv2dBackward {
 
 fn input_grad(shape: &ConvShape, weight: &FlexTensor, dy: &Values) -> FlexTensor {
     let weight = Values::of(weight.clone());
-    let mut dx = vec![0.0; shape.input_len()];
+    let mut dx = Buffer::new(shape.input_len());
     conv::input_grad(shape, weight.as_slice(), dy.as_slice(), &mut dx);
     let [height, width] = shape.input;
-    tensor(dx, [shape.batch, shape.in_channels, height, width])
+    dx.into_tensor([shape.batch, shape.in_channels, height, width])
 }
 
 fn weight_grad(shape: &ConvShape, x: FlexTensor, dy: &Values) -> FlexTensor {

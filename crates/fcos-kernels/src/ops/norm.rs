@@ -9,6 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 
 use super::Tracked;
+use crate::buffer::Buffer;
 use crate::cpu::norm::{NormParams, NormShape, Sharing, Statistics};
 use crate::flex::{Values, dims, tensor};
 
@@ -57,14 +58,14 @@ pub(crate) fn forward(
     let (shape, dims) = (options.shape_of(&x), dims::<4>(&x));
     let (x, gamma, beta) = (Values::of(x), Values::of(gamma), Values::of(beta));
     let statistics = shape.statistics(x.as_slice());
-    let mut y = vec![0.0; x.as_slice().len()];
+    let mut y = Buffer::new(x.as_slice().len());
     shape.forward(
         x.as_slice(),
         &statistics,
         options.params(&gamma, &beta),
         &mut y,
     );
-    (tensor(y, dims), statistics)
+    (y.into_tensor(dims), statistics)
 }
 
 /// [`forward`], recorded.
@@ -136,7 +137,7 @@ impl Backward<Flex, 3> for NormBackward {
             Values::of(state.beta),
         );
         let params = state.options.params(&gamma, &beta);
-        let mut dx = vec![0.0; x.as_slice().len()];
+        let mut dx = Buffer::new(x.as_slice().len());
         let of_params = shape.backward(
             x.as_slice(),
             &state.statistics,
@@ -145,7 +146,7 @@ impl Backward<Flex, 3> for NormBackward {
             &mut dx,
         );
         let results = [
-            tensor(dx, dims),
+            dx.into_tensor(dims),
             tensor(of_params.gamma, [shape.channels]),
             tensor(of_params.beta, [shape.channels]),
         ];

@@ -10,8 +10,9 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 
 use super::Tracked;
+use crate::buffer::Buffer;
 use crate::cpu::pool::PoolShape;
-use crate::flex::{Values, dims, tensor};
+use crate::flex::{Values, dims};
 use crate::options::MaxPool2dOptions;
 
 /// The largest value of every window of `x [B, C, H, W]`.
@@ -30,9 +31,10 @@ fn with_winners(x: FlexTensor, options: MaxPool2dOptions) -> (FlexTensor, Vec<u3
     };
     let [out_height, out_width] = shape.output();
     let len = batch * channels * out_height * out_width;
-    let (mut y, mut winners) = (vec![0.0; len], vec![0; len]);
+    let (mut y, mut winners) = (Buffer::new(len), vec![0; len]);
     shape.forward(Values::of(x).as_slice(), &mut y, &mut winners);
-    (tensor(y, [batch, channels, out_height, out_width]), winners)
+    let y = y.into_tensor([batch, channels, out_height, out_width]);
+    (y, winners)
 }
 
 /// [`forward`], recorded.
@@ -64,10 +66,11 @@ impl Backward<Flex, 1> for PoolBackward {
             stride: options.stride,
             padding: options.padding,
         };
-        let mut dx = vec![0.0; input.iter().product()];
+        let mut dx = Buffer::new(input.iter().product());
         shape.backward(&winners, dy.as_slice(), &mut dx);
+        let dx = dx.into_tensor(input);
         for node in ops.parents.into_iter().flatten() {
-            grads.register::<Flex>(node.id, tensor(dx.clone(), input));
+            grads.register::<Flex>(node.id, dx.clone());
         }
     }
 }

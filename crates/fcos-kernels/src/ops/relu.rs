@@ -8,25 +8,26 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 
 use super::Tracked;
+use crate::buffer::Buffer;
 use crate::cpu::planes;
-use crate::flex::{Values, dims, tensor};
+use crate::flex::{Values, dims};
 
 /// `max(x, 0)` of `x [B, C, H, W]`.
 pub(crate) fn forward(x: FlexTensor) -> FlexTensor {
     let dims = dims::<4>(&x);
     let x = Values::of(x);
-    let mut y = vec![0.0; x.as_slice().len()];
+    let mut y = Buffer::new(x.as_slice().len());
     planes::relu(x.as_slice(), &mut y);
-    tensor(y, dims)
+    y.into_tensor(dims)
 }
 
 /// `max(a + b, 0)` of two tensors `[B, C, H, W]`.
 pub(crate) fn add_forward(a: FlexTensor, b: FlexTensor) -> FlexTensor {
     let dims = dims::<4>(&a);
     let (a, b) = (Values::of(a), Values::of(b));
-    let mut y = vec![0.0; a.as_slice().len()];
+    let mut y = Buffer::new(a.as_slice().len());
     planes::add_relu(a.as_slice(), b.as_slice(), &mut y);
-    tensor(y, dims)
+    y.into_tensor(dims)
 }
 
 /// [`forward`], recorded.
@@ -63,9 +64,9 @@ impl<const N: usize> Backward<Flex, N> for ReluBackward {
         let dy = Values::of(grads.consume::<Flex>(&ops.node));
         let dims = dims::<4>(&ops.state);
         let y = Values::of(ops.state);
-        let mut dx = vec![0.0; y.as_slice().len()];
+        let mut dx = Buffer::new(y.as_slice().len());
         planes::relu_grad(y.as_slice(), dy.as_slice(), &mut dx);
-        let dx = tensor(dx, dims);
+        let dx = dx.into_tensor(dims);
         for node in ops.parents.into_iter().flatten() {
             grads.register::<Flex>(node.id, dx.clone());
         }

@@ -8,8 +8,9 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 
 use super::Tracked;
+use crate::buffer::Buffer;
 use crate::cpu::upsample::UpsampleShape;
-use crate::flex::{Values, dims, tensor};
+use crate::flex::{Values, dims};
 
 fn shape_of(coarse: [usize; 4], fine: [usize; 4]) -> UpsampleShape {
     UpsampleShape {
@@ -23,9 +24,9 @@ pub(crate) fn forward(coarse: FlexTensor, fine: FlexTensor) -> FlexTensor {
     let dims_fine = dims::<4>(&fine);
     let shape = shape_of(dims(&coarse), dims_fine);
     let (coarse, fine) = (Values::of(coarse), Values::of(fine));
-    let mut y = vec![0.0; fine.as_slice().len()];
+    let mut y = Buffer::new(fine.as_slice().len());
     shape.add(coarse.as_slice(), fine.as_slice(), &mut y);
-    tensor(y, dims_fine)
+    y.into_tensor(dims_fine)
 }
 
 /// [`forward`], recorded.
@@ -53,9 +54,9 @@ impl Backward<Flex, 2> for UpsampleBackward {
         let dy = grads.consume::<Flex>(&ops.node);
         if let Some(node) = coarse_node {
             let shape = shape_of(ops.state, dims(&dy));
-            let mut dcoarse = vec![0.0; ops.state.iter().product()];
+            let mut dcoarse = Buffer::new(ops.state.iter().product());
             shape.coarse_grad(Values::of(dy.clone()).as_slice(), &mut dcoarse);
-            grads.register::<Flex>(node.id, tensor(dcoarse, ops.state));
+            grads.register::<Flex>(node.id, dcoarse.into_tensor(ops.state));
         }
         if let Some(node) = fine_node {
             grads.register::<Flex>(node.id, dy);
