@@ -102,7 +102,7 @@ impl Idle {
             return vec![block];
         }
         self.blocks.push(block);
-        let mut total: usize = self.blocks.iter().map(bytes_of).sum();
+        let mut total: usize = self.blocks.iter().map(|block| bytes_of(block)).sum();
         let mut surplus = 0;
         while total > IDLE_BYTES {
             total -= bytes_of(&self.blocks[surplus]);
@@ -112,7 +112,7 @@ impl Idle {
     }
 }
 
-fn bytes_of(block: &Vec<f32>) -> usize {
+fn bytes_of(block: &[f32]) -> usize {
     block.len() * size_of::<f32>()
 }
 
