@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+EXAMPLES = TARGET / "release/examples"
 
 
 def arguments():
@@ -28,7 +30,7 @@ def arguments():
     parser.add_argument("--images", type=Path, help="folder of JPEG or PNG files")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=ROOT / "target/compare_torchvision")
+    parser.add_argument("--work", type=Path, default=TARGET / "compare_torchvision")
     parser.add_argument("--contender", choices=["prepare", "torchvision", "onnxruntime"], help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -57,7 +59,7 @@ def prepare(args):
     args.work.mkdir(parents=True, exist_ok=True)
     model = build()
     torch.save(model.state_dict(), args.work / "model.pth")
-    convert = [ROOT / "target/release/examples/convert_weights", "--input", args.work / "model.pth"]
+    convert = [EXAMPLES / "convert_weights", "--input", args.work / "model.pth"]
     subprocess.run([*convert, "--output", args.work / "model.safetensors"], check=True, stdout=subprocess.DEVNULL)
     network = Network(model)
     try:
@@ -141,7 +143,7 @@ def report(start, found):
 
 
 def fcos(args):
-    predict = ROOT / "target/release/examples/predict"
+    predict = EXAMPLES / "predict"
     weights = args.work / "model.safetensors"
     return [predict, "--weights", weights, "--score-threshold", "0.2", "--output", args.work / "drawn", *photographs(args)]
 
