@@ -14,7 +14,7 @@ use crate::ops::norm::NormOptions;
 use crate::options::{Conv2dOptions, MaxPool2dOptions};
 
 /// Convolution (cross-correlation) of `x [B, Cin, H, W]` with `weight [Cout, Cin / groups, KH, KW]`
-/// plus `bias [Cout]`, giving `[B, Cout, OH, OW]`.
+/// plus `bias [Cout]`, giving `[B, Cout, OH, OW]`; with `options.relu`, rectified.
 ///
 /// On Flex, 3×3 stride-1 convolutions go through Winograd's F(4x4, 3x3) with an error near 2e-6 of
 /// the largest output, the others through matrix products.
@@ -32,10 +32,11 @@ pub fn conv2d(
         padding,
         dilation,
         groups,
+        relu,
     } = options;
     if !(supports(&x) && supports(&weight) && bias.as_ref().is_none_or(supports)) {
         let options = ConvOptions::new(stride, padding, dilation, groups);
-        return module::conv2d(x, weight, bias, options);
+        return rectified(module::conv2d(x, weight, bias, options), relu);
     }
     assert_conv(
         x.dims(),

@@ -9,16 +9,19 @@ pub struct Conv2dOptions {
     pub dilation: [usize; 2],
     /// Number of groups of channels that are convolved apart; divides both channel counts.
     pub groups: usize,
+    /// Whether `max(y, 0)` of the result is wanted, in the same pass where a kernel can.
+    pub relu: bool,
 }
 
 impl Default for Conv2dOptions {
-    /// Stride 1, no padding, dilation 1, one group.
+    /// Stride 1, no padding, dilation 1, one group, no ReLU.
     fn default() -> Self {
         Self {
             stride: [1, 1],
             padding: [0, 0],
             dilation: [1, 1],
             groups: 1,
+            relu: false,
         }
     }
 }

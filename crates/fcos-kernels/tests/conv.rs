@@ -6,7 +6,7 @@ use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Tensor};
 use common::{Random, assert_close, bits, values};
-use fcos_kernels::{Conv2dOptions, conv2d};
+use fcos_kernels::{Conv2dOptions, conv2d, relu};
 
 /// Sizes of one convolution; `size` is the input's, all squares have one number.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,7 @@ impl Case {
             padding: [self.padding; 2],
             dilation: [self.dilation; 2],
             groups: self.groups,
+            relu: false,
         }
     }
 
@@ -225,6 +226,7 @@ const LARGE_CASES: &[Case] = &[
     case(3, [16, 16], [170, 172], 3),
     case(3, [8, 9], [90, 94], 5),
     case(2, [8, 8], [120, 110], 7).stride(2),
+    case(2, [9, 7], [110, 93], 1),
 ];
 
 #[test]
@@ -278,6 +280,29 @@ fn matches_burn() {
             1e-4,
             &format!("dbias of {case:?}"),
         );
+    }
+}
+
+/// One pass or two, with and without gradients.
+#[test]
+fn relu_in_the_same_pass_changes_nothing() {
+    for case in CASES.iter().chain(LARGE_CASES) {
+        let inputs = Inputs::new(case, &Device::flex().autodiff());
+        let options = Conv2dOptions {
+            relu: true,
+            ..case.options()
+        };
+        let (x, weight, bias) = (&inputs.x, &inputs.weight, &inputs.bias);
+        let one = conv2d(x.clone(), weight.clone(), Some(bias.clone()), options);
+        let bias = Some(bias.clone().inner());
+        let plain = conv2d(x.clone().inner(), weight.clone().inner(), bias, options);
+        let two = relu(inputs.run(case));
+        assert_eq!(bits(&one), bits(&two), "output of {case:?}");
+        assert_eq!(bits(&plain), bits(&two), "plain output of {case:?}");
+        let (one, two) = (inputs.gradients(one), inputs.gradients(two));
+        assert_eq!(bits(&one.0), bits(&two.0), "dx of {case:?}");
+        assert_eq!(bits(&one.1), bits(&two.1), "dweight of {case:?}");
+        assert_eq!(bits(&one.2), bits(&two.2), "dbias of {case:?}");
     }
 }
 

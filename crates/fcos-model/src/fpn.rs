@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use crate::config::{FpnConfig, P6Source};
 use crate::init::Init;
 use crate::layers::{ConvSize, conv, with_bias};
-use crate::ops;
+use crate::ops::{self, Then};
 
 /// Lateral 1×1 convolutions, a top-down path, 3×3 output convolutions, and P6 and P7.
 #[derive(Module, Debug)]
@@ -56,7 +56,7 @@ impl Fpn {
             if i == 1 && self.config.relu_before_p7 {
                 source = ops::relu(source);
             }
-            source = ops::conv2d(layer, source);
+            source = ops::conv2d(layer, source, Then::Nothing);
             levels.push(source.clone());
         }
         levels
@@ -67,12 +67,12 @@ impl Fpn {
         let mut above: Option<Tensor<4>> = None;
         let mut levels = Vec::with_capacity(maps.len() + self.top.len());
         for ((map, lateral), output) in maps.iter().zip(&self.lateral).zip(&self.output).rev() {
-            let lateral = ops::conv2d(lateral, map.clone());
+            let lateral = ops::conv2d(lateral, map.clone(), Then::Nothing);
             let inner = match above {
                 Some(above) => ops::upsample_add(above, lateral),
                 None => lateral,
             };
-            levels.push(ops::conv2d(output, inner.clone()));
+            levels.push(ops::conv2d(output, inner.clone(), Then::Nothing));
             above = Some(inner);
         }
         levels.reverse();

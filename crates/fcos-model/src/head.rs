@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use crate::config::{BoxActivation, CenternessOn, FcosConfig, HeadConfig};
 use crate::init::{Distribution, Init};
 use crate::layers::{ConvSize, conv, with_bias};
-use crate::ops;
+use crate::ops::{self, Then};
 
 /// The largest distance that `exp` may give, in pixels. Larger than any image, so that trained
 /// networks never notice; without it one wild location makes the loss infinite.
@@ -62,7 +62,7 @@ impl TowerLayer {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::group_norm_relu(&self.norm, ops::conv2d(&self.conv, x))
+        ops::group_norm_relu(&self.norm, ops::conv2d(&self.conv, x, Then::Nothing))
     }
 }
 
@@ -120,10 +120,11 @@ impl Head {
             CenternessOn::Cls => &cls,
             CenternessOn::Box => &bbox,
         };
+        let output = |layer, x| ops::conv2d(layer, x, Then::Nothing);
         LevelOutput {
-            centerness: ops::conv2d(&self.centerness, tower.clone()),
-            cls_logits: ops::conv2d(&self.cls_logits, cls),
-            ltrb: self.distances(level, ops::conv2d(&self.bbox_pred, bbox)),
+            centerness: output(&self.centerness, tower.clone()),
+            cls_logits: output(&self.cls_logits, cls),
+            ltrb: self.distances(level, output(&self.bbox_pred, bbox)),
         }
     }
 

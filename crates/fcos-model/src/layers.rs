@@ -97,10 +97,9 @@ impl ConvNorm {
 
     /// `[B, C, H, W]` to `[B, C', H', W']`.
     pub fn forward(&self, x: Tensor<4>, then: Then) -> Tensor<4> {
-        let x = ops::conv2d(&self.conv, x);
         match &self.norm {
-            Some(norm) => ops::batch_norm(norm, x, then),
-            None => then.apply(x),
+            Some(norm) => ops::batch_norm(norm, ops::conv2d(&self.conv, x, Then::Nothing), then),
+            None => ops::conv2d(&self.conv, x, then),
         }
     }
 

@@ -5,11 +5,11 @@
 
 use burn::module::RunningState;
 use burn::nn::conv::Conv2d;
-use burn::nn::{BatchNorm, GroupNorm, PaddingConfig2d};
+use burn::nn::{BatchNorm, GroupNorm};
 use burn::tensor::{Device, Tensor};
 use fcos_kernels::{Conv2dOptions, MaxPool2dOptions};
 
-/// What follows a normalisation or a sum, in the same pass where a kernel can.
+/// What follows a convolution or a normalisation, in the same pass where a kernel can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
     /// Nothing.
@@ -18,27 +18,15 @@ pub(crate) enum Then {
     Relu,
 }
 
-impl Then {
-    /// Of `x [B, C, H, W]`.
-    pub fn apply(self, x: Tensor<4>) -> Tensor<4> {
-        match self {
-            Self::Nothing => x,
-            Self::Relu => relu(x),
-        }
-    }
-}
-
-/// Convolution with the layer's own stride, padding and groups: `[B, C, H, W]` to `[B, C', H', W']`.
-pub(crate) fn conv2d(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    // `layers::conv` makes every layer with explicit padding, the same on all sides.
-    let PaddingConfig2d::Explicit(rows, columns, ..) = conv.padding else {
-        return conv.forward(x);
-    };
+/// Convolution with the layer's own stride and groups, padded by half its kernel: `[B, C, H, W]` to
+/// `[B, C', H', W']`.
+pub(crate) fn conv2d(conv: &Conv2d, x: Tensor<4>, then: Then) -> Tensor<4> {
     let options = Conv2dOptions {
         stride: conv.stride,
-        padding: [rows, columns],
+        padding: conv.kernel_size.map(|side| side / 2), // as `layers::conv` makes them
         dilation: conv.dilation,
         groups: conv.groups,
+        relu: then == Then::Relu,
     };
     fcos_kernels::conv2d(
         x,

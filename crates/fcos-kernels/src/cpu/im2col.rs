@@ -10,7 +10,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::conv::Epilogue;
 use super::matmul::{MatMut, MatRef, Threads, Write, matmul};
+use super::planes;
 use super::scratch::with_scratch;
 use super::shape::ConvShape;
 
@@ -22,7 +24,7 @@ pub(crate) fn forward(
     shape: &ConvShape,
     x: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    epilogue: Epilogue,
     y: &mut [f32],
 ) {
     for block in Block::all(shape) {
@@ -30,7 +32,7 @@ pub(crate) fn forward(
             block.unfold(x, columns);
             with_scratch(shape.out_channels * block.pixels(), |out| {
                 block.multiply(weight, columns, out);
-                block.scatter(out, bias, y);
+                block.scatter(out, epilogue, y);
             });
         });
     }
@@ -259,8 +261,8 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Copies `out [Cout, T]` to the planes of `y` and adds the bias.
-    fn scatter(&self, out: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    /// Copies `out [Cout, T]`, finished, to the planes of `y`.
+    fn scatter(&self, out: &[f32], epilogue: Epilogue, y: &mut [f32]) {
         let (cout, plane_len) = (self.shape.out_channels, self.shape.out_plane());
         let (images, width) = (self.images(), self.shape.output()[1]);
         y[images.start * cout * plane_len..images.end * cout * plane_len]
@@ -268,13 +270,12 @@ impl<'a> Block<'a> {
             .enumerate()
             .for_each(|(i, plane)| {
                 let (image, channel) = (images.start + i / cout, i % cout);
-                let bias = bias.map_or(0.0, |bias| bias[channel]);
+                let finish = epilogue.of_channel(channel);
                 let out = &out[channel * self.pixels()..][..self.pixels()];
                 for (oy, first) in self.rows_of(image) {
                     let row = &mut plane[oy * width..(oy + 1) * width];
-                    for (y, out) in row.iter_mut().zip(&out[first..first + width]) {
-                        *y = out + bias;
-                    }
+                    row.copy_from_slice(&out[first..first + width]);
+                    planes::finish(row, finish);
                 }
             });
     }

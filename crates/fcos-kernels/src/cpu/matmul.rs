@@ -1,8 +1,12 @@
 //! The one place that calls the `gemm` crate: safe matrix products on slices.
-// `gemm::gemm` takes raw pointers; the views below check that every element lies in its slice.
+// `gemm::gemm` takes raw pointers, and threads write to different columns of one slice; the views
+// below check that every element lies in its slice.
 #![allow(unsafe_code)]
 
+use std::slice;
+
 use gemm::Parallelism;
+use rayon::prelude::*;
 
 /// Whether one product may spread over the thread pool.
 #[derive(Clone, Copy)]
@@ -46,6 +50,19 @@ impl<'a> MatRef<'a> {
             cols: self.rows,
             row_stride: self.col_stride,
             col_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Some neighbouring columns.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    fn columns(self, start: usize, len: usize) -> Self {
+        assert!(start + len <= self.cols, "columns beyond the last");
+        Self {
+            data: &self.data[start * self.col_stride..],
+            cols: len,
             ..self
         }
     }
@@ -102,6 +119,59 @@ pub(crate) enum Write {
 /// # Panics
 /// If the sizes do not fit.
 pub(crate) fn matmul(c: MatMut, write: Write, a: MatRef, b: MatRef, threads: Threads) {
+    assert_fit(&c, a, b);
+    let parallelism = match threads {
+        Threads::One => Parallelism::None,
+        Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
+    };
+    // SAFETY: the sizes fit, and `c` is borrowed mutably, so it overlaps neither `a` nor `b`.
+    unsafe { product(c.data.as_mut_ptr(), c.row_stride, write, a, b, parallelism) }
+}
+
+/// `c = a b`, a block of so many columns by one thread at a time. The thread hands every row of its
+/// block, with the row's number, to `finish` while it is in the cache.
+///
+/// # Panics
+/// If the sizes do not fit.
+pub(crate) fn matmul_by_columns(
+    c: MatMut,
+    a: MatRef,
+    b: MatRef,
+    block: usize,
+    finish: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    assert_fit(&c, a, b);
+    let (rows, cols, row_stride) = (c.rows, c.cols, c.row_stride);
+    let shared = Shared(c.data.as_mut_ptr());
+    (0..cols).into_par_iter().step_by(block).for_each(|start| {
+        let len = block.min(cols - start);
+        let at = |row: usize| shared.at(row * row_stride + start);
+        // SAFETY: `c` is borrowed mutably and holds `len` columns from `start`, as `b` does; no
+        // other thread touches these columns.
+        unsafe {
+            let b = b.columns(start, len);
+            product(at(0), row_stride, Write::Replace, a, b, Parallelism::None);
+        }
+        for row in 0..rows {
+            // SAFETY: as above, and rows do not overlap.
+            finish(row, unsafe { slice::from_raw_parts_mut(at(row), len) });
+        }
+    });
+}
+
+/// A pointer that threads share, each to write to places of its own.
+struct Shared(*mut f32);
+
+impl Shared {
+    fn at(&self, offset: usize) -> *mut f32 {
+        self.0.wrapping_add(offset)
+    }
+}
+
+// SAFETY: it is a number until somebody writes through it, who has to say why he may.
+unsafe impl Sync for Shared {}
+
+fn assert_fit(c: &MatMut, a: MatRef, b: MatRef) {
     assert!(
         a.cols == b.rows && c.rows == a.rows && c.cols == b.cols,
         "matmul of {}x{} and {}x{} into {}x{}",
@@ -112,21 +182,31 @@ pub(crate) fn matmul(c: MatMut, write: Write, a: MatRef, b: MatRef, threads: Thr
         c.rows,
         c.cols
     );
-    let parallelism = match threads {
-        Threads::One => Parallelism::None,
-        Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
-    };
-    // SAFETY: the constructors of `MatRef` and `MatMut` checked that every element addressed by
-    // the sizes and strides lies in its slice, the sizes agree (above), and `c` is borrowed
-    // mutably, so it overlaps neither `a` nor `b`.
+}
+
+/// `a b` into, or added to, the rows that start `row_stride` apart at `c`.
+///
+/// # Safety
+/// `a.cols` is `b.rows`. `c` has `a.rows` such rows of `b.cols` elements, which this thread may
+/// write and which overlap neither `a` nor `b`. (That every element of `a` and `b` lies in its slice, the
+/// constructors of [`MatRef`] have checked.)
+unsafe fn product(
+    c: *mut f32,
+    row_stride: usize,
+    write: Write,
+    a: MatRef,
+    b: MatRef,
+    parallelism: Parallelism,
+) {
+    // SAFETY: the caller's.
     unsafe {
         gemm::gemm(
-            c.rows,
-            c.cols,
+            a.rows,
+            b.cols,
             a.cols,
-            c.data.as_mut_ptr(),
+            c,
             1,
-            c.row_stride as isize,
+            row_stride as isize,
             write == Write::Add,
             a.data.as_ptr(),
             a.col_stride as isize,

@@ -27,6 +27,31 @@ impl Affine {
     }
 }
 
+/// What a convolution makes of the sums of one output channel: `y + bias`, but not below `least`,
+/// which is 0 for a ReLU.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finish {
+    pub(crate) bias: f32,
+    pub(crate) least: f32,
+}
+
+impl Finish {
+    #[inline(always)]
+    pub(crate) fn apply(self, y: f32) -> f32 {
+        let y = y + self.bias;
+        if y < self.least { self.least } else { y }
+    }
+}
+
+vectorize! {
+    /// Finishes part of a plane in its place.
+    pub(crate) fn finish(y: &mut [f32], finish: Finish) {
+        for y in y {
+            *y = finish.apply(*y);
+        }
+    }
+}
+
 #[inline(always)]
 fn rectify(y: f32) -> f32 {
     if y < 0.0 { 0.0 } else { y }

@@ -2,7 +2,11 @@
 //!
 //! Legend: B images, P pixels of a plane.
 
-use super::matmul::{MatMut, MatRef, Threads, Write, matmul};
+use rayon::prelude::*;
+
+use super::conv::Epilogue;
+use super::matmul::{MatMut, MatRef, Threads, Write, matmul, matmul_by_columns};
+use super::planes;
 use super::shape::ConvShape;
 
 /// Whether these kernels apply: 1×1, stride 1, no padding, one group, planes long enough for a
@@ -18,26 +22,35 @@ pub(crate) fn applies(shape: &ConvShape) -> bool {
 /// Below this, pixels of several images together make better products (see `im2col`).
 const MIN_PIXELS: usize = 64;
 
+/// Pixels of a block of the forward pass: enough that packing the weights anew for each pays, few
+/// enough that its outputs are finished while they are in the cache. Not a function of the number
+/// of threads: the results are not either.
+const BLOCK: usize = 1024;
+/// With fewer blocks, threads would wait for each other.
+const MIN_BLOCKS: usize = 8;
+
 /// Forward: `y [B, Cout, P]` of `x [B, Cin, P]` and `weight [Cout, Cin]`.
 pub(crate) fn forward(
     shape: &ConvShape,
     x: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    epilogue: Epilogue,
     y: &mut [f32],
 ) {
     let (cout, cin, pixels) = (shape.out_channels, shape.in_channels, shape.in_plane());
     let weight = MatRef::new(weight, cout, cin, cin);
     for (x, y) in x.chunks(cin * pixels).zip(y.chunks_mut(cout * pixels)) {
-        let write = fill_bias(bias, pixels, y);
         let x = MatRef::new(x, cin, pixels, pixels);
-        matmul(
-            MatMut::new(y, cout, pixels, pixels),
-            write,
-            weight,
-            x,
-            Threads::All,
-        );
+        let finish = |channel, y: &mut [f32]| planes::finish(y, epilogue.of_channel(channel));
+        if pixels >= MIN_BLOCKS * BLOCK {
+            let y = MatMut::new(y, cout, pixels, pixels);
+            matmul_by_columns(y, weight, x, BLOCK, finish);
+        } else {
+            let product = MatMut::new(y, cout, pixels, pixels);
+            matmul(product, Write::Replace, weight, x, Threads::All);
+            let planes = y.par_chunks_mut(pixels).enumerate();
+            planes.for_each(|(channel, y)| finish(channel, y));
+        }
     }
 }
 
@@ -62,15 +75,4 @@ pub(crate) fn weight_grad(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f3
         matmul(MatMut::new(dw, cout, cin, cin), write, dy, x, Threads::All);
         write = Write::Add;
     }
-}
-
-/// Writes the bias to every pixel, for the product to be added to.
-fn fill_bias(bias: Option<&[f32]>, pixels: usize, y: &mut [f32]) -> Write {
-    let Some(bias) = bias else {
-        return Write::Replace;
-    };
-    for (y, &bias) in y.chunks_mut(pixels).zip(bias) {
-        y.fill(bias);
-    }
-    Write::Add
 }

@@ -8,9 +8,9 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 
-use super::Tracked;
+use super::{Tracked, relu};
 use crate::buffer::Buffer;
-use crate::cpu::conv;
+use crate::cpu::conv::{self, Epilogue};
 use crate::cpu::shape::ConvShape;
 use crate::flex::{Values, dims, tensor};
 use crate::options::Conv2dOptions;
@@ -32,7 +32,7 @@ fn shape_of(x: &FlexTensor, weight: &FlexTensor, options: Conv2dOptions) -> Conv
     }
 }
 
-/// The convolution plus `bias [Cout]`.
+/// The convolution plus `bias [Cout]`, rectified if the options say so.
 pub(crate) fn forward(
     x: FlexTensor,
     weight: FlexTensor,
@@ -43,8 +43,11 @@ pub(crate) fn forward(
     let [height, width] = shape.output();
     let (x, weight, bias) = (Values::of(x), Values::of(weight), Values::of(bias));
     let mut y = Buffer::new(shape.output_len());
-    let bias = Some(bias.as_slice());
-    conv::forward(&shape, x.as_slice(), weight.as_slice(), bias, &mut y);
+    let epilogue = Epilogue {
+        bias: Some(bias.as_slice()),
+        relu: options.relu,
+    };
+    conv::forward(&shape, x.as_slice(), weight.as_slice(), epilogue, &mut y);
     y.into_tensor([shape.batch, shape.out_channels, height, width])
 }
 
@@ -55,6 +58,13 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     bias: Tracked<C>,
     options: Conv2dOptions,
 ) -> Tracked<C> {
+    if options.relu {
+        let linear = Conv2dOptions {
+            relu: false,
+            ..options
+        };
+        return relu::tracked::<C>(tracked::<C>(x, weight, bias, linear));
+    }
     let nodes = [x.node(), weight.node(), bias.node()];
     match Conv2dBackward
         .prepare::<C>(nodes)

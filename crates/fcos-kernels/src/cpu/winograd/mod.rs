@@ -16,6 +16,7 @@ mod transform;
 
 use rayon::prelude::*;
 
+use super::conv::Epilogue;
 use super::matmul::{MatMut, MatRef, Threads, Write, matmul};
 use super::scratch::with_scratch;
 use super::shape::ConvShape;
@@ -47,14 +48,14 @@ pub(crate) fn forward(
     shape: &ConvShape,
     x: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    epilogue: Epilogue,
     y: &mut [f32],
 ) {
     let (cout, cin) = (shape.out_channels, shape.in_channels);
     with_scratch(filters::len(cout, cin), |filters| {
         filters::transform(weight, cin, false, filters);
         let lhs = |point| filters::matrix(filters, cout, cin, point);
-        convolve(shape, x, lhs, bias, y);
+        convolve(shape, x, lhs, epilogue, y);
     });
 }
 
@@ -71,7 +72,7 @@ pub(crate) fn input_grad(shape: &ConvShape, weight: &[f32], dy: &[f32], dx: &mut
     with_scratch(filters::len(cout, cin), |filters| {
         filters::transform(weight, cin, true, filters);
         let lhs = |point| filters::matrix(filters, cout, cin, point).t();
-        convolve(&turned, dy, lhs, None, dx);
+        convolve(&turned, dy, lhs, Epilogue::NONE, dx);
     });
 }
 
@@ -113,7 +114,7 @@ fn convolve<'a>(
     shape: &ConvShape,
     x: &[f32],
     lhs: impl Fn(usize) -> MatRef<'a> + Sync,
-    bias: Option<&[f32]>,
+    epilogue: Epilogue,
     y: &mut [f32],
 ) {
     let (cout, cin) = (shape.out_channels, shape.in_channels);
@@ -125,7 +126,7 @@ fn convolve<'a>(
                 tiles::transform_inputs(&block, &planes, v);
                 multiply(&block, v, cin, cout, &lhs, m);
             });
-            write_outputs(shape, &block, m, bias, y);
+            write_outputs(shape, &block, m, epilogue, y);
         });
     }
 }
@@ -150,7 +151,7 @@ fn multiply<'a>(
 }
 
 /// The last step: the output planes of the block's images, each by one thread.
-fn write_outputs(shape: &ConvShape, block: &Block, m: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+fn write_outputs(shape: &ConvShape, block: &Block, m: &[f32], epilogue: Epilogue, y: &mut [f32]) {
     let (cout, plane_len, images) = (shape.out_channels, shape.out_plane(), block.images());
     let (width, row_stride) = (shape.output()[1], block.row_stride());
     let point_stride = cout * row_stride + filters::PADDING;
@@ -159,8 +160,8 @@ fn write_outputs(shape: &ConvShape, block: &Block, m: &[f32], bias: Option<&[f32
         .enumerate()
         .for_each(|(i, plane)| {
             let (image, channel) = (images.start + i / cout, i % cout);
-            let bias = bias.map_or(0.0, |bias| bias[channel]);
+            let finish = epilogue.of_channel(channel);
             let m = &m[channel * row_stride..];
-            tiles::transform_outputs(block, image, m, point_stride, bias, plane, width);
+            tiles::transform_outputs(block, image, m, point_stride, finish, plane, width);
         });
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::transform::{self, PATCH, POINTS, TILE};
+use crate::cpu::planes::Finish;
 use crate::cpu::shape::ConvShape;
 use crate::cpu::simd::{LANES, Lanes, vectorize};
 
@@ -243,7 +244,7 @@ vectorize! {
     /// The tiles of one output plane that belong to the block. `m` starts at the plane's channel;
     /// its points lie `stride` apart.
     pub(super) fn transform_outputs(
-        block: &Block, image: usize, m: &[f32], stride: usize, bias: f32, plane: &mut [f32],
+        block: &Block, image: usize, m: &[f32], stride: usize, finish: Finish, plane: &mut [f32],
         width: usize,
     ) {
         let cols = block.tiling.cols;
@@ -257,7 +258,7 @@ vectorize! {
                 let y = transform::output(points);
                 let rows = plane[row * TILE * width..].chunks_mut(width).take(TILE);
                 for (values, line) in y.into_iter().zip(rows) {
-                    write_line(values, bias, &mut line[col * TILE..]);
+                    write_line(values, finish, &mut line[col * TILE..]);
                 }
             }
         }
@@ -274,11 +275,11 @@ fn store_points(points: [[Lanes; PATCH]; PATCH], out: &mut [f32], stride: usize)
 
 /// Interleaves one row of eight tiles into `line`, dropping what lies beyond its end.
 #[inline(always)]
-fn write_line(values: [Lanes; TILE], bias: f32, line: &mut [f32]) {
+fn write_line(values: [Lanes; TILE], finish: Finish, line: &mut [f32]) {
     let mut row = [0.0; LANES * TILE];
     for (c, lanes) in values.into_iter().enumerate() {
         for (t, value) in lanes.to_array().into_iter().enumerate() {
-            row[t * TILE + c] = value + bias;
+            row[t * TILE + c] = finish.apply(value);
         }
     }
     match line.first_chunk_mut() {
