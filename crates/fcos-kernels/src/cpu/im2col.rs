@@ -15,6 +15,7 @@ use super::matmul::{MatMut, MatRef, Threads, Write, matmul};
 use super::planes;
 use super::scratch::with_scratch;
 use super::shape::ConvShape;
+use super::simd::vectorize;
 
 /// Values in the column matrix of one block: it stays in the outer caches.
 const BLOCK_VALUES: usize = 1 << 20;
@@ -310,8 +311,23 @@ fn copy_tap(row: Option<&[f32]>, tap: &Tap, stride: usize, out: &mut [f32]) {
     let out = &mut out[tap.cols.clone()];
     if stride == 1 {
         out.copy_from_slice(&row[tap.start..tap.start + out.len()]);
+    } else if stride == 2 {
+        copy_every_second(&row[tap.start..], out);
     } else {
         for (out, value) in out.iter_mut().zip(row[tap.start..].iter().step_by(stride)) {
+            *out = *value;
+        }
+    }
+}
+
+vectorize! {
+    /// The values at 0, 2, 4, … of `row`, which may end with the last of them.
+    fn copy_every_second(row: &[f32], out: &mut [f32]) {
+        let (pairs, rest) = row.as_chunks::<2>();
+        for (out, pair) in out.iter_mut().zip(pairs) {
+            *out = pair[0];
+        }
+        if let (Some(out), [value]) = (out.get_mut(pairs.len()), rest) {
             *out = *value;
         }
     }

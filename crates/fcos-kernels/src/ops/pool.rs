@@ -17,22 +17,31 @@ use crate::options::MaxPool2dOptions;
 
 /// The largest value of every window of `x [B, C, H, W]`.
 pub(crate) fn forward(x: FlexTensor, options: MaxPool2dOptions) -> FlexTensor {
-    with_winners(x, options).0
+    let (shape, [batch, channels, ..]) = shape_of(&x, options);
+    let [height, width] = shape.output();
+    let mut y = Buffer::new(batch * channels * height * width);
+    shape.forward(Values::of(x).as_slice(), &mut y);
+    y.into_tensor([batch, channels, height, width])
 }
 
-/// The output, and for every output the index of its source in the input plane.
-fn with_winners(x: FlexTensor, options: MaxPool2dOptions) -> (FlexTensor, Vec<u32>) {
-    let [batch, channels, height, width] = dims(&x);
+fn shape_of(x: &FlexTensor, options: MaxPool2dOptions) -> (PoolShape, [usize; 4]) {
+    let dims = dims(x);
     let shape = PoolShape {
-        input: [height, width],
+        input: [dims[2], dims[3]],
         kernel: options.kernel_size,
         stride: options.stride,
         padding: options.padding,
     };
+    (shape, dims)
+}
+
+/// The output, and for every output the index of its source in the input plane.
+fn with_winners(x: FlexTensor, options: MaxPool2dOptions) -> (FlexTensor, Vec<u32>) {
+    let (shape, [batch, channels, ..]) = shape_of(&x, options);
     let [out_height, out_width] = shape.output();
     let len = batch * channels * out_height * out_width;
     let (mut y, mut winners) = (Buffer::new(len), vec![0; len]);
-    shape.forward(Values::of(x).as_slice(), &mut y, &mut winners);
+    shape.forward_winners(Values::of(x).as_slice(), &mut y, &mut winners);
     let y = y.into_tensor([batch, channels, out_height, out_width]);
     (y, winners)
 }

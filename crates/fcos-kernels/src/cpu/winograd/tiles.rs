@@ -34,35 +34,42 @@ impl Tiling {
         self.batch * self.rows * self.cols
     }
 
-    /// How well `rows` rows of tiles fill the 64 columns of the matrix kernel, per mille.
-    fn product_efficiency(&self, rows: usize) -> usize {
-        let tiles = rows * self.cols;
-        1000 * tiles / tiles.next_multiple_of(64)
-    }
-
-    /// Runs of tile rows (across images) of which `channels` planes transform to at most `values`.
+    /// Runs of tiles (across rows and images) that fill the columns of the matrix kernel, and of which
+    /// `channels` planes transform to at most `values`, or as few as that takes.
     pub(super) fn blocks(self, channels: usize, values: usize) -> impl Iterator<Item = Block> {
-        let rows = self.batch * self.rows;
-        let most = (values / (POINTS * self.cols * channels)).clamp(1, rows);
-        let per_block = (most.div_ceil(2)..=most)
-            .max_by_key(|rows| self.product_efficiency(*rows))
-            .unwrap_or(most);
-        (0..rows).step_by(per_block).map(move |start| Block {
+        let tiles = self.count();
+        let most = values / (POINTS * channels);
+        let per_block = (most - most % KERNEL_COLUMNS).max(KERNEL_COLUMNS);
+        (0..tiles).step_by(per_block).map(move |start| Block {
             tiling: self,
-            rows: start..(start + per_block).min(rows),
+            tiles: start..(start + per_block).min(tiles),
         })
     }
 }
 
-/// A run of tile rows, numbered through all images.
+/// What the matrix kernel computes at once (with AVX-512). A rest of a few columns takes half as long.
+const KERNEL_COLUMNS: usize = 64;
+
+/// A run of tiles, numbered by row and through all images.
 pub(super) struct Block {
     tiling: Tiling,
-    rows: Range<usize>,
+    tiles: Range<usize>,
+}
+
+/// The tiles of a block that lie in one row.
+struct Run {
+    image: usize,
+    /// Row of tiles in the plane.
+    row: usize,
+    /// Columns of tiles.
+    cols: Range<usize>,
+    /// The first tile's place in the block.
+    first: usize,
 }
 
 impl Block {
     pub(super) fn tiles(&self) -> usize {
-        self.rows.len() * self.tiling.cols
+        self.tiles.len()
     }
 
     /// Distance between the values of neighbouring points. Full groups of lanes are written, so a
@@ -73,16 +80,23 @@ impl Block {
 
     /// The images the block touches.
     pub(super) fn images(&self) -> Range<usize> {
-        self.rows.start / self.tiling.rows..(self.rows.end - 1) / self.tiling.rows + 1
+        let per_image = self.tiling.rows * self.tiling.cols;
+        self.tiles.start / per_image..(self.tiles.end - 1) / per_image + 1
     }
 
-    /// For each tile row of the block: (image, tile row in the plane, first tile in the block).
     #[inline(always)]
-    fn tile_rows(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let (per_image, cols, start) = (self.tiling.rows, self.tiling.cols, self.rows.start);
-        self.rows
-            .clone()
-            .map(move |row| (row / per_image, row % per_image, (row - start) * cols))
+    fn runs(&self) -> impl Iterator<Item = Run> {
+        let Tiling { rows, cols, .. } = self.tiling;
+        let Range { start, end } = self.tiles;
+        (start / cols..end.div_ceil(cols)).map(move |row| {
+            let first = start.max(row * cols);
+            Run {
+                image: row / rows,
+                row: row % rows,
+                cols: first - row * cols..end.min((row + 1) * cols) - row * cols,
+                first: first - start,
+            }
+        })
     }
 }
 
@@ -214,13 +228,13 @@ impl Window {
 
 vectorize! {
     fn transform_input_channel(block: &Block, planes: &Planes, channel: usize, v: &mut [f32]) {
-        let (cols, stride) = (block.tiling.cols, block.row_stride());
-        let mut window = Window::new(PATCH, cols, planes);
-        for (image, row, first) in block.tile_rows() {
-            window.read(planes, planes.plane(image, channel), row * TILE);
-            for col in (0..cols).step_by(LANES) {
-                let d = transform::input(window.tiles(col));
-                store_points(d, &mut v[first + col..], stride);
+        let stride = block.row_stride();
+        let mut window = Window::new(PATCH, block.tiling.cols, planes);
+        for run in block.runs() {
+            window.read(planes, planes.plane(run.image, channel), run.row * TILE);
+            for tile in (0..run.cols.len()).step_by(LANES) {
+                let d = transform::input(window.tiles(run.cols.start + tile));
+                store_points(d, &mut v[run.first + tile..], stride);
             }
         }
     }
@@ -228,37 +242,36 @@ vectorize! {
 
 vectorize! {
     fn transform_grad_channel(block: &Block, planes: &Planes, channel: usize, e: &mut [f32]) {
-        let (cols, stride) = (block.tiling.cols, block.row_stride());
-        let mut window = Window::new(TILE, cols, planes);
-        for (image, row, first) in block.tile_rows() {
-            window.read(planes, planes.plane(image, channel), row * TILE);
-            for col in (0..cols).step_by(LANES) {
-                let d = transform::output_grad(window.tiles(col));
-                store_points(d, &mut e[first + col..], stride);
+        let stride = block.row_stride();
+        let mut window = Window::new(TILE, block.tiling.cols, planes);
+        for run in block.runs() {
+            window.read(planes, planes.plane(run.image, channel), run.row * TILE);
+            for tile in (0..run.cols.len()).step_by(LANES) {
+                let d = transform::output_grad(window.tiles(run.cols.start + tile));
+                store_points(d, &mut e[run.first + tile..], stride);
             }
         }
     }
 }
 
 vectorize! {
-    /// The tiles of one output plane that belong to the block. `m` starts at the plane's channel;
-    /// its points lie `stride` apart.
+    /// The tiles of one output plane that belong to the block; what follows them in the last row is
+    /// overwritten by the next block. `m` starts at the plane's channel; its points lie `stride` apart.
     pub(super) fn transform_outputs(
         block: &Block, image: usize, m: &[f32], stride: usize, finish: Finish, plane: &mut [f32],
         width: usize,
     ) {
-        let cols = block.tiling.cols;
-        for (_, row, first) in block.tile_rows().filter(|&(of, _, _)| of == image) {
-            for col in (0..cols).step_by(LANES) {
+        for run in block.runs().filter(|run| run.image == image) {
+            for tile in (0..run.cols.len()).step_by(LANES) {
                 let mut points = [[Lanes::ZERO; PATCH]; PATCH];
                 for point in 0..POINTS {
                     points[point / PATCH][point % PATCH] =
-                        Lanes::load(&m[point * stride + first + col..]);
+                        Lanes::load(&m[point * stride + run.first + tile..]);
                 }
                 let y = transform::output(points);
-                let rows = plane[row * TILE * width..].chunks_mut(width).take(TILE);
+                let rows = plane[run.row * TILE * width..].chunks_mut(width).take(TILE);
                 for (values, line) in y.into_iter().zip(rows) {
-                    write_line(values, finish, &mut line[col * TILE..]);
+                    write_line(values, finish, &mut line[(run.cols.start + tile) * TILE..]);
                 }
             }
         }
