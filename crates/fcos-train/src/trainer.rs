@@ -226,7 +226,12 @@ impl Trainer {
         let maker = BatchMaker::new(self.train.clone(), &self.config)?;
         let range = self.state.iteration..self.plan.total_iterations;
         let (threads, queue) = (recipe.loader_threads, recipe.loader_queue);
-        Ok(Loader::start(range, threads, queue, move |i| maker.make(i)))
+        Loader::start(range, threads, queue, move |i| maker.make(i)).map_err(|e| {
+            TrainError::Loader {
+                iteration: self.state.iteration,
+                reason: e.to_string(),
+            }
+        })
     }
 
     /// Whether something done every so many steps is to be done now, as it is at the end.
