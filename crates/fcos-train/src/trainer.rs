@@ -355,6 +355,6 @@ fn settle_config(
     }
     config.validate()?;
     std::fs::create_dir_all(folder).map_err(|e| io_error(folder, e))?;
-    write_atomically(&file, &config.to_toml())?;
+    write_atomically(&file, &config.to_toml()?)?;
     Ok(config)
 }
