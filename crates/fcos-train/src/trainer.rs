@@ -14,6 +14,7 @@ use crate::batch::{BatchMaker, HostBatch};
 use crate::checkpoint::{CheckpointFolder, RunState};
 use crate::config::TrainConfig;
 use crate::evaluate::CocoMetrics;
+use crate::files::{io_error, write_atomically};
 use crate::learner::{Learner, StepLosses, optimizer};
 use crate::log::{EvalRow, RowLog, StepRow};
 use crate::validate::Validation;
@@ -94,7 +95,7 @@ impl Trainer {
     /// Starts a run in `folder`, or goes on with the one that is there.
     ///
     /// With `resume` the settings are those saved in the folder; `config` counts only where there
-    /// is no run yet.
+    /// is no run yet. A start that fails leaves no run behind.
     ///
     /// # Errors
     /// If the data can't be read or holds no box, settings contradict each other, the folder
@@ -105,7 +106,7 @@ impl Trainer {
         resume: bool,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let config = settle_config(config, folder, resume)?;
+        let config = settled(config, folder, resume)?;
         let (train, health) = load_train(&config)?;
         let mut plan_health = vec![(config.data.train_annotations.clone(), health)];
         let validation = Validation::load(&config, &train.classes)?;
@@ -149,10 +150,10 @@ impl Trainer {
             schedule,
             state.iteration,
         )?;
-        let folder = folder.to_path_buf();
+        save_settings(&config, folder)?;
         Ok(Self {
             config,
-            folder,
+            folder: folder.to_path_buf(),
             device,
             train: Arc::new(train),
             validation,
@@ -336,25 +337,25 @@ fn load_train(config: &TrainConfig) -> Result<(Dataset, HealthReport), TrainErro
     Ok((dataset, health))
 }
 
-/// The settings that count: those saved with the run where it is resumed, else the given ones,
-/// which are saved.
-fn settle_config(
-    config: TrainConfig,
-    folder: &Path,
-    resume: bool,
-) -> Result<TrainConfig, TrainError> {
-    use crate::files::{io_error, write_atomically};
+/// The settings that count: those saved with the run where it is resumed, else the given ones.
+fn settled(config: TrainConfig, folder: &Path, resume: bool) -> Result<TrainConfig, TrainError> {
+    let file = folder.join(CONFIG_FILE);
+    match (file.exists(), resume) {
+        (true, true) => TrainConfig::load(&file.to_string_lossy(), &[]),
+        (true, false) => Err(TrainError::RunExists {
+            path: folder.to_path_buf(),
+        }),
+        (false, _) => config.validate().map(|()| config),
+    }
+}
+
+/// Makes the folder a run's, unless it is one.
+fn save_settings(config: &TrainConfig, folder: &Path) -> Result<(), TrainError> {
     let file = folder.join(CONFIG_FILE);
     if file.exists() {
-        if !resume {
-            return Err(TrainError::RunExists {
-                path: folder.to_path_buf(),
-            });
-        }
-        return TrainConfig::load(&file.to_string_lossy(), &[]);
+        return Ok(());
     }
-    config.validate()?;
+    let text = config.to_toml()?;
     std::fs::create_dir_all(folder).map_err(|e| io_error(folder, e))?;
-    write_atomically(&file, &config.to_toml()?)?;
-    Ok(config)
+    write_atomically(&file, &text)
 }
