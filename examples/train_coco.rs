@@ -89,7 +89,7 @@ fn main() -> Result<()> {
     config.recipe.seed = args.seed.unwrap_or(config.recipe.seed);
     config.backbone_weights = args.backbone_weights.clone().or(config.backbone_weights);
     if args.show_config {
-        print!("{}", config.to_toml());
+        print!("{}", config.to_toml()?);
         return Ok(());
     }
     ensure!(

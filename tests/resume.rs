@@ -1,5 +1,6 @@
 //! A run that was killed and resumed ends as one that never stopped.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread::sleep;
@@ -7,18 +8,23 @@ use std::time::Duration;
 
 use fcos::DeviceSpec;
 use fcos::data::Rng;
-use fcos::train::{EVALUATIONS, LAST_WEIGHTS, METRICS, TrainConfig, TrainError, Trainer};
+use fcos::train::{
+    BEST_WEIGHTS, EVALUATIONS, LAST_WEIGHTS, METRICS, RunSummary, TrainConfig, TrainError, Trainer,
+};
 use fcos_tests::tiny_run;
 
 const FOLDER: &str = "FCOS_TEST_RUN_FOLDER";
 const ITERATIONS: u64 = 400;
+const EVAL_EVERY: u64 = 4;
 const KILLS: usize = 20;
 
-fn train(config: TrainConfig, folder: &Path) -> Result<(), TrainError> {
+fn train(config: TrainConfig, folder: &Path) -> Result<RunSummary, TrainError> {
+    start(config, folder, true)?.run(&mut ())
+}
+
+fn start(config: TrainConfig, folder: &Path, resume: bool) -> Result<Trainer, TrainError> {
     let device = DeviceSpec::Flex.device().expect("flex is compiled in");
-    Trainer::new(config, folder, true, &device)?
-        .run(&mut ())
-        .map(drop)
+    Trainer::new(config, folder, resume, &device)
 }
 
 /// No test of its own: the process that the test below starts and kills.
@@ -27,7 +33,8 @@ fn child_process() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
         return;
     };
-    let config = tiny_run(folder.parent().expect("a parent"), ITERATIONS);
+    let mut config = tiny_run(folder.parent().expect("a parent"), ITERATIONS);
+    config.recipe.eval_every = Some(EVAL_EVERY);
     train(config, &folder).expect("the run goes on");
 }
 
@@ -43,8 +50,35 @@ fn start_child(folder: &Path) -> Child {
         .expect("starts")
 }
 
-/// `Child::kill` is SIGKILL on Unix. The moments are spread over start-up, steps and checkpoints, of
-/// which there is one every third step.
+/// Steps that the run's log has.
+fn steps_logged(folder: &Path) -> u64 {
+    let log = std::fs::read(folder.join(format!("{METRICS}.jsonl"))).unwrap_or_default();
+    log.iter().filter(|&&byte| byte == b'\n').count() as u64
+}
+
+/// Steps of the last checkpoint.
+fn steps_kept(folder: &Path) -> u64 {
+    let latest = std::fs::read_to_string(folder.join("checkpoints/latest"));
+    let step = |name: String| name.strip_prefix("step-")?.parse().ok();
+    latest.ok().and_then(step).unwrap_or(0)
+}
+
+/// Kills a run at a random moment up to `pause` after it has logged this many steps; how many they
+/// then are. `Child::kill` is SIGKILL on Unix.
+fn kill_after(steps: u64, pause: Duration, folder: &Path, rng: &mut Rng) -> u64 {
+    let mut child = start_child(folder);
+    while steps_logged(folder) < steps && child.try_wait().expect("asks").is_none() {
+        sleep(Duration::from_millis(1));
+    }
+    sleep(pause.mul_f32(rng.unit()));
+    child.kill().expect("killed");
+    child.wait().expect("ends");
+    steps_logged(folder)
+}
+
+/// Every fourth kill is aimed at the start. The others are aimed at steps, checkpoints and evaluations,
+/// of which there is one every third and every fourth step: each comes after a step that no process
+/// before it has seen. On a loaded machine it may come late, and takes from the steps that are left.
 #[test]
 fn killed_at_twenty_moments_the_weights_are_the_same() {
     let temp = tempfile::tempdir().expect("a folder");
@@ -53,23 +87,31 @@ fn killed_at_twenty_moments_the_weights_are_the_same() {
 
     let folder = temp.path().join("killed");
     let mut rng = Rng::from_key(&[20]);
+    let mut killed_at = BTreeSet::new();
     for kill in 0..KILLS {
-        let mut child = start_child(&folder);
-        sleep(Duration::from_millis(20 + rng.below(400) as u64));
-        child.kill().expect("killed");
-        child.wait().expect("ends");
-        println!(
-            "kill {kill}: {:?}",
-            std::fs::read_to_string(folder.join("checkpoints/latest"))
-        );
+        let logged = steps_logged(&folder);
+        let share = (ITERATIONS - logged) as usize / (KILLS - kill);
+        let steps = if kill % 4 == 3 {
+            kill_after(0, Duration::from_millis(400), &folder, &mut rng)
+        } else {
+            let aim = logged + 1 + rng.below(share) as u64;
+            let steps = kill_after(aim, Duration::from_millis(20), &folder, &mut rng);
+            killed_at.insert(steps);
+            steps
+        };
+        println!("kill {kill}: {steps} steps, {} kept", steps_kept(&folder));
     }
+    killed_at.retain(|steps| (1..ITERATIONS).contains(steps));
+    assert!(killed_at.len() >= KILLS / 2, "{killed_at:?}");
     assert!(start_child(&folder).wait().expect("ends").success());
 
     let read = |run: &Path, name: &str| std::fs::read(run.join(name)).expect(name);
-    assert!(
-        read(&reference, LAST_WEIGHTS) == read(&folder, LAST_WEIGHTS),
-        "weights differ"
-    );
+    for weights in [LAST_WEIGHTS, BEST_WEIGHTS] {
+        assert!(
+            read(&reference, weights) == read(&folder, weights),
+            "{weights} differ"
+        );
+    }
     let evaluations = format!("{EVALUATIONS}.csv");
     assert_eq!(read(&reference, &evaluations), read(&folder, &evaluations));
     let rows = |run: &Path| {
@@ -82,14 +124,81 @@ fn killed_at_twenty_moments_the_weights_are_the_same() {
     assert_eq!(rows(&folder).len(), ITERATIONS as usize + 1);
 }
 
+/// As after a kill between a checkpoint and the end of the evaluation after it.
+#[test]
+fn an_evaluation_that_is_not_logged_is_made_up() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let mut config = tiny_run(temp.path(), 6);
+    config.recipe.eval_every = Some(3);
+    let folder = temp.path().join("run");
+    let whole = train(config.clone(), &folder).expect("trains");
+    let log = folder.join(format!("{EVALUATIONS}.jsonl"));
+    let rows = std::fs::read_to_string(&log).expect("reads");
+    let best = std::fs::read(folder.join(BEST_WEIGHTS)).expect("reads");
+
+    let logged = train(config.clone(), &folder).expect("nothing to do");
+    assert_eq!((logged.best, logged.steps), (whole.best, 0));
+    assert!(logged.metrics.is_none());
+
+    let (first, _) = rows.split_once('\n').expect("two rows");
+    std::fs::write(&log, format!("{first}\n{{\"iter")).expect("writes");
+    let made_up = train(config, &folder).expect("evaluates");
+    assert_eq!((made_up.best, made_up.metrics), (whole.best, whole.metrics));
+    assert_eq!(std::fs::read_to_string(&log).expect("reads"), rows);
+    let again = std::fs::read(folder.join(BEST_WEIGHTS)).expect("reads");
+    assert!(again == best, "the best weights differ");
+}
+
+/// A val image that breaks while the run goes on costs its detections, not the run.
+#[test]
+fn val_images_that_cannot_be_decoded_are_skipped() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let config = tiny_run(temp.path(), 1);
+    let images = config.data.val_images.clone().expect("a val set");
+    let paths = std::fs::read_dir(images).expect("a folder");
+    let mut paths: Vec<_> = paths.map(|entry| entry.expect("a file").path()).collect();
+    let last = paths.pop().expect("four images");
+    std::fs::write(&last, b"no image").expect("writes");
+    let summary = train(config.clone(), &temp.path().join("run")).expect("trains");
+    assert!(summary.metrics.is_some());
+
+    for path in paths {
+        std::fs::write(path, b"no image").expect("writes");
+    }
+    let folder = temp.path().join("another");
+    let error = train(config, &folder).expect_err("nothing to evaluate");
+    assert!(matches!(error, TrainError::Data(_)), "{error}");
+    assert_eq!(steps_kept(&folder), 1);
+}
+
+#[test]
+fn a_start_that_fails_is_in_nobodys_way() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let config = tiny_run(temp.path(), 1);
+    let folder = temp.path().join("run");
+    type Break = fn(&mut TrainConfig);
+    let mistakes: [Break; 4] = [
+        |c| c.data.train_annotations = "typo.json".into(),
+        |c| c.data.val_annotations = Some("typo.json".into()),
+        |c| c.start_weights = Some("typo.safetensors".into()),
+        |c| c.recipe.seed = u64::MAX,
+    ];
+    for mistake in mistakes {
+        let mut config = config.clone();
+        mistake(&mut config);
+        start(config, &folder, false).map(drop).expect_err("a typo");
+        assert!(!folder.exists());
+    }
+    start(config, &folder, false).map(drop).expect("corrected");
+}
+
 #[test]
 fn a_folder_with_a_run_is_not_overwritten() {
     let temp = tempfile::tempdir().expect("a folder");
     let config = tiny_run(temp.path(), 1);
     let folder = temp.path().join("run");
     train(config.clone(), &folder).expect("trains");
-    let device = DeviceSpec::Flex.device().expect("flex is compiled in");
-    let error = Trainer::new(config, &folder, false, &device)
+    let error = start(config, &folder, false)
         .map(drop)
         .expect_err("refused");
     assert!(matches!(error, TrainError::RunExists { .. }), "{error}");

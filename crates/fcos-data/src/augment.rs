@@ -8,6 +8,7 @@ use image::{Rgb, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
 use crate::Rng;
+use crate::preprocess::MAX_SIDE;
 
 /// Keeps these streams apart from others of the same seed.
 const STREAM: u64 = u64::from_be_bytes(*b"augment.");
@@ -56,6 +57,16 @@ pub struct ColorJitter {
     pub saturation: f32,
 }
 
+/// A setting of [`AugmentConfig`] that is out of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("`augment.{setting}` must be {range}")]
+pub struct AugmentError {
+    /// The setting.
+    pub setting: &'static str,
+    /// The values that it takes.
+    pub range: &'static str,
+}
+
 /// What was drawn for one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Augmentation {
@@ -91,6 +102,38 @@ impl Default for AugmentConfig {
 }
 
 impl AugmentConfig {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// The first setting that is out of its range.
+    pub fn validate(&self) -> Result<(), AugmentError> {
+        let ColorJitter {
+            brightness,
+            contrast,
+            saturation,
+        } = self.color_jitter;
+        let jitter = |by: f32| by.is_finite() && by >= 0.0;
+        let checks = [
+            (
+                (0.0..=1.0).contains(&self.horizontal_flip),
+                "horizontal_flip",
+                "in [0, 1]",
+            ),
+            (
+                self.short_sides.are_valid(),
+                "short_sides",
+                "in 1..=16384, and a range's min no greater than its max",
+            ),
+            (jitter(brightness), "color_jitter.brightness", "at least 0"),
+            (jitter(contrast), "color_jitter.contrast", "at least 0"),
+            (jitter(saturation), "color_jitter.saturation", "at least 0"),
+        ];
+        match checks.into_iter().find(|(ok, ..)| !ok) {
+            Some((_, setting, range)) => Err(AugmentError { setting, range }),
+            None => Ok(()),
+        }
+    }
+
     /// Draws for the image of this index. `step` is the iteration or the epoch, whichever the
     /// caller counts.
     pub fn draw(&self, seed: u64, step: u64, image: usize) -> Augmentation {
@@ -104,6 +147,15 @@ impl AugmentConfig {
 }
 
 impl ShortSides {
+    fn are_valid(&self) -> bool {
+        let valid = |side: &usize| (1..=MAX_SIDE).contains(side);
+        match self {
+            Self::Fixed => true,
+            Self::List(sides) => sides.iter().all(valid),
+            Self::Range { min, max } => valid(min) && valid(max) && min <= max,
+        }
+    }
+
     fn draw(&self, rng: &mut Rng) -> Option<usize> {
         match self {
             Self::Fixed => None,
@@ -217,6 +269,42 @@ mod tests {
             ..Default::default()
         };
         assert!((0..200).all(|i| off.draw(1, 2, i) == Augmentation::IDENTITY));
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let good = AugmentConfig {
+            horizontal_flip: 1.0,
+            short_sides: ShortSides::Range { min: 640, max: 640 },
+            ..Default::default()
+        };
+        assert_eq!(good.validate(), Ok(()));
+        type Break = fn(&mut AugmentConfig);
+        let broken: [(Break, &str); 8] = [
+            (|c| c.horizontal_flip = 7.0, "horizontal_flip"),
+            (|c| c.horizontal_flip = f32::NAN, "horizontal_flip"),
+            (
+                |c| c.short_sides = ShortSides::Range { min: 800, max: 640 },
+                "short_sides",
+            ),
+            (
+                |c| c.short_sides = ShortSides::List(vec![640, 0]),
+                "short_sides",
+            ),
+            (
+                |c| c.short_sides = ShortSides::List(vec![20_000]),
+                "short_sides",
+            ),
+            (|c| c.color_jitter.brightness = -0.1, "brightness"),
+            (|c| c.color_jitter.contrast = f32::INFINITY, "contrast"),
+            (|c| c.color_jitter.saturation = f32::NAN, "saturation"),
+        ];
+        for (break_it, name) in broken {
+            let mut config = good.clone();
+            break_it(&mut config);
+            let error = config.validate().expect_err(name).to_string();
+            assert!(error.contains(name), "{error}");
+        }
     }
 
     #[test]

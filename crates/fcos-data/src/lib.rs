@@ -22,7 +22,7 @@
 //!     };
 //!     let images: Vec<_> = sampler.batch(iteration).iter().map(prepare).collect();
 //!     preprocess.pad_batch(&images)
-//! });
+//! })?;
 //! for batch in batches {
 //!     let (_pixels, shape) = batch?;
 //!     assert_eq!(shape, [4, 3, 64, 96]);
@@ -49,7 +49,9 @@ mod sampler;
 pub mod synthetic;
 
 pub use annotations::{AnnotatedImage, Annotations, LeftOut};
-pub use augment::{AugmentConfig, Augmentation, ColorFactors, ColorJitter, ShortSides};
+pub use augment::{
+    AugmentConfig, AugmentError, Augmentation, ColorFactors, ColorJitter, ShortSides,
+};
 pub use dataset::{Dataset, ImageRecord};
 pub use decode::{decode, decode_size};
 pub use error::DataError;

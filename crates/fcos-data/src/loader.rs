@@ -19,6 +19,14 @@ pub enum LoaderError {
         /// The panic's message.
         message: String,
     },
+    /// The operating system can't start a thread.
+    #[error("cannot start thread {thread} of the loader: {reason}")]
+    Thread {
+        /// How many were started before it.
+        thread: usize,
+        /// What the system says.
+        reason: String,
+    },
 }
 
 /// An iterator over what `make` returns for each iteration of a range, strictly in order, while
@@ -32,7 +40,7 @@ pub enum LoaderError {
 /// ```
 /// use fcos_data::Loader;
 ///
-/// let squares: Result<Vec<u64>, _> = Loader::start(3..6, 2, 4, |i| i * i).collect();
+/// let squares: Result<Vec<u64>, _> = Loader::start(3..6, 2, 4, |i| i * i)?.collect();
 /// assert_eq!(squares?, [9, 16, 25]);
 /// # Ok::<(), fcos_data::LoaderError>(())
 /// ```
@@ -68,22 +76,30 @@ impl<T: Send + 'static> Loader<T> {
     /// Starts `threads` threads that call `make` for each of the `iterations`, with at most `queue`
     /// batches ahead of the consumer. Both numbers are taken for 1 if they are 0.
     ///
-    /// # Panics
-    /// If the operating system can't start a thread.
+    /// # Errors
+    /// [`LoaderError::Thread`]; those started before it are stopped.
     pub fn start(
         iterations: Range<u64>,
         threads: usize,
         queue: usize,
         make: impl Fn(u64) -> T + Send + Sync + 'static,
-    ) -> Self {
-        let shared = Arc::new(Shared::new(iterations, queue));
-        let make = Arc::new(make);
-        let spawn = |_| {
-            let (shared, make) = (Arc::clone(&shared), Arc::clone(&make));
-            thread::spawn(move || shared.work(&*make))
+    ) -> Result<Self, LoaderError> {
+        let mut loader = Self {
+            shared: Arc::new(Shared::new(iterations, queue)),
+            threads: Vec::new(),
         };
-        let threads = (0..threads.max(1)).map(spawn).collect();
-        Self { shared, threads }
+        let make = Arc::new(make);
+        for thread in 0..threads.max(1) {
+            let (shared, make) = (Arc::clone(&loader.shared), Arc::clone(&make));
+            let started = thread::Builder::new().spawn(move || shared.work(&*make));
+            loader
+                .threads
+                .push(started.map_err(|e| LoaderError::Thread {
+                    thread,
+                    reason: e.to_string(),
+                })?);
+        }
+        Ok(loader)
     }
 }
 
@@ -222,7 +238,8 @@ mod tests {
                 let batch = Counted::new(i, &counters.0, &counters.1);
                 dawdle(i);
                 batch
-            });
+            })
+            .expect("starts");
             let mut seen = Vec::new();
             for batch in loader {
                 let batch = batch.expect("no panic");
@@ -254,7 +271,8 @@ mod tests {
         let mut loader = Loader::start(0..100, 4, 3, move |i| {
             counter.fetch_add(1, Ordering::SeqCst);
             i
-        });
+        })
+        .expect("starts");
         thread::sleep(Duration::from_millis(50));
         assert_eq!(made.load(Ordering::SeqCst), 3);
         assert_eq!(loader.next(), Some(Ok(0)));
@@ -271,7 +289,8 @@ mod tests {
                 let mut loader = Loader::start(0..u64::MAX, threads, 6, move |i| {
                     dawdle(i);
                     Counted::new(i, &counters.0, &counters.1)
-                });
+                })
+                .expect("starts");
                 for expected in 0..taken {
                     let batch = loader.next().expect("endless").expect("no panic");
                     assert_eq!(batch.0, expected);
@@ -291,6 +310,7 @@ mod tests {
             assert!(i % 9 != 4, "bad image in {i}");
             i
         })
+        .expect("starts")
         .collect();
         for (i, item) in (0..).zip(items) {
             let message = format!("bad image in {i}");
@@ -309,11 +329,14 @@ mod tests {
 
     #[test]
     fn odd_arguments() {
-        assert_eq!(Loader::start(5..5, 2, 2, |i| i).count(), 0);
+        let start = |range, threads, queue| {
+            Loader::start(range, threads, queue, |i: u64| i).expect("starts")
+        };
+        assert_eq!(start(5..5, 2, 2).count(), 0);
         #[expect(clippy::reversed_empty_ranges, reason = "an outside number may be one")]
-        let reversed = Loader::start(9..5, 2, 2, |i| i);
+        let reversed = start(9..5, 2, 2);
         assert_eq!(reversed.count(), 0);
-        let mut loader = Loader::start(0..2, 0, 0, |i| i);
+        let mut loader = start(0..2, 0, 0);
         assert_eq!(loader.by_ref().flatten().collect::<Vec<_>>(), [0, 1]);
         assert_eq!(loader.next(), None);
     }

@@ -57,11 +57,15 @@ pub struct PreprocessConfig {
 /// Why a [`PreprocessConfig`] can't be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PreprocessError {
-    /// A length is 0.
-    #[error("preprocessing: {field} must be at least 1 pixel")]
-    ZeroLength {
+    /// A length is 0, or so large that no image's memory could be had.
+    #[error("preprocessing: {field} must lie in 1..={max} pixels, found {found}")]
+    Length {
         /// The field.
         field: &'static str,
+        /// The length.
+        found: usize,
+        /// The greatest that is accepted.
+        max: usize,
     },
     /// A mean is not finite.
     #[error("preprocessing: mean of channel {channel} is {mean}, must be finite")]
@@ -93,6 +97,10 @@ pub struct Prepared {
     /// image to the network's input by [`BBox::scale`](fcos_core::BBox::scale) with these factors.
     pub scale: (f32, f32),
 }
+
+/// The greatest side that an image may be resized to.
+pub(crate) const MAX_SIDE: usize = 16_384;
+const MAX_PAD_MULTIPLE: usize = 1024;
 
 const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
@@ -195,12 +203,14 @@ impl PreprocessConfig {
     /// The first rule that is broken.
     pub fn validate(&self) -> Result<(), PreprocessError> {
         let lengths = [
-            ("short_side", self.short_side),
-            ("long_side", self.long_side),
-            ("pad_multiple", self.pad_multiple),
+            ("short_side", self.short_side, MAX_SIDE),
+            ("long_side", self.long_side, MAX_SIDE),
+            ("pad_multiple", self.pad_multiple, MAX_PAD_MULTIPLE),
         ];
-        if let Some(&(field, _)) = lengths.iter().find(|(_, length)| *length == 0) {
-            return Err(PreprocessError::ZeroLength { field });
+        for (field, found, max) in lengths {
+            if !(1..=max).contains(&found) {
+                return Err(PreprocessError::Length { field, found, max });
+            }
         }
         for (channel, (&mean, &std)) in self.mean.iter().zip(&self.std).enumerate() {
             if !mean.is_finite() {
@@ -410,16 +420,22 @@ mod tests {
     fn configs_are_checked() {
         let good = PreprocessConfig::default();
         assert_eq!(good.validate(), Ok(()));
-        let bad = PreprocessConfig {
-            pad_multiple: 0,
-            ..good
-        };
-        assert_eq!(
-            bad.validate(),
-            Err(PreprocessError::ZeroLength {
-                field: "pad_multiple"
-            })
-        );
+        type Set = fn(&mut PreprocessConfig, usize);
+        let lengths: [(&str, usize, Set); 3] = [
+            ("short_side", 16_384, |c, n| c.short_side = n),
+            ("long_side", 16_384, |c, n| c.long_side = n),
+            ("pad_multiple", 1024, |c, n| c.pad_multiple = n),
+        ];
+        for (field, max, set) in lengths {
+            let mut config = good.clone();
+            set(&mut config, max);
+            assert_eq!(config.validate(), Ok(()), "{field}");
+            for found in [0, max + 1, 1 << 63] {
+                set(&mut config, found);
+                let error = PreprocessError::Length { field, found, max };
+                assert_eq!(config.validate(), Err(error));
+            }
+        }
         let bad = PreprocessConfig {
             std: [1.0, 0.0, 1.0],
             ..good

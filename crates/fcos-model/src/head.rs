@@ -17,8 +17,10 @@ use crate::ops::{self, Then};
 /// networks never notice; without it one wild location makes the loss infinite.
 const LARGEST_DISTANCE: f64 = 1e5;
 
-/// ATSS's anchor: its side in strides, and the weights of its offsets (Faster R-CNN's).
-const ANCHOR_SIDE: f64 = 8.0;
+/// The side, in strides, of the anchor that [`BoxActivation::AnchorDelta`] and
+/// [`BoxActivation::LegacyAnchorDelta`] start from: ATSS's.
+pub const ANCHOR_SIDE: f64 = 8.0;
+/// The weights of its offsets (Faster R-CNN's).
 const CENTER_WEIGHT: f64 = 10.0;
 const SIZE_WEIGHT: f64 = 5.0;
 /// The largest factor by which a box may exceed its anchor, of Detectron's box coder.

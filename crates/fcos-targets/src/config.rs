@@ -47,7 +47,8 @@ pub enum AssignRule {
 pub struct AtssConfig {
     /// Candidates per level and box; 9 in the paper, which finds 7 to 17 equally good.
     pub k: usize,
-    /// Side of the square anchors in strides of their level; 8 in the paper.
+    /// Side of the square anchors in strides of their level; 8 in the paper, and the only one for
+    /// networks whose boxes are offsets of such anchors.
     pub anchor_scale: f32,
 }
 
@@ -165,7 +166,17 @@ impl AssignConfig {
         }
     }
 
-    /// Whether FCOS's settings make sense for a pyramid of this many levels.
+    /// Whether the settings that the chosen rule reads make sense for a pyramid of this many levels.
+    ///
+    /// # Errors
+    /// The first setting that is out of its range.
+    pub fn validate(&self, levels: usize) -> Result<(), AssignError> {
+        match self.rule {
+            AssignRule::Fcos => self.check_fcos(levels),
+            AssignRule::Atss => self.atss.check(),
+        }
+    }
+
     pub(crate) fn check_fcos(&self, levels: usize) -> Result<(), AssignError> {
         let ranges = self.size_ranges.len();
         if ranges != levels {
@@ -285,6 +296,22 @@ mod tests {
         let single = AssignConfig::torchvision(&[16]).size_ranges;
         assert_eq!(single, [[0.0, f32::INFINITY]]);
         assert!(AssignConfig::torchvision(&[]).size_ranges.is_empty());
+    }
+
+    /// Settings of the rule that is not chosen are not looked at.
+    #[test]
+    fn only_the_chosen_rule_is_checked() {
+        let mut config = AssignConfig {
+            atss: AtssConfig {
+                k: 0,
+                ..AtssConfig::default()
+            },
+            ..AssignConfig::default()
+        };
+        assert_eq!(config.validate(5), Ok(()));
+        assert!(config.validate(4).is_err());
+        config.rule = AssignRule::Atss;
+        assert_eq!(config.validate(4), Err(AssignError::NoCandidates));
     }
 
     #[test]

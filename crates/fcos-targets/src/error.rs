@@ -4,7 +4,7 @@ use fcos_core::BBox;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AssignError {
     /// The configuration and the pyramid disagree on the number of levels.
-    #[error("{ranges} size ranges for a pyramid of {levels} levels")]
+    #[error("`size_ranges`: {ranges} for a pyramid of {levels} levels")]
     LevelCount {
         /// Number of size ranges configured.
         ranges: usize,
@@ -12,7 +12,7 @@ pub enum AssignError {
         levels: usize,
     },
     /// A size range is empty, reversed or not a number.
-    #[error("size range [{lower}, {upper}] of level {level}: needs lower < upper")]
+    #[error("`size_ranges`: [{lower}, {upper}] of level {level} needs lower < upper")]
     SizeRange {
         /// Position of the range, 0 for the finest level.
         level: usize,
@@ -22,16 +22,16 @@ pub enum AssignError {
         upper: f32,
     },
     /// The centre-sampling radius is not a positive, finite number.
-    #[error("centre-sampling radius {radius}: needs a positive, finite number")]
+    #[error("`center_sampling_radius` must be finite and above 0, found {radius}")]
     CenterSamplingRadius {
         /// The radius configured.
         radius: f32,
     },
     /// ATSS is to choose among no candidates.
-    #[error("ATSS needs k of at least 1")]
+    #[error("`atss.k` must be at least 1")]
     NoCandidates,
     /// The side of ATSS's anchors is not a positive, finite number.
-    #[error("ATSS anchors of {scale} strides: needs a positive, finite number")]
+    #[error("`atss.anchor_scale` must be finite and above 0, found {scale}")]
     AnchorScale {
         /// The side configured, in strides.
         scale: f32,

@@ -35,8 +35,20 @@ pub struct RunState {
     pub iteration: u64,
     /// Moving averages of the loss normalisers.
     pub normalizer: NormalizerState,
-    /// Best AP so far, with the step that reached it.
+    /// Best AP so far, with the step that reached it. A checkpoint is written before the evaluation
+    /// after its step, which is in the log alone.
     pub best: Option<(f64, u64)>,
+}
+
+impl RunState {
+    /// Takes note of an evaluation: whether its AP is the best so far.
+    pub(crate) fn take_note(&mut self, ap: f64, iteration: u64) -> bool {
+        let better = self.best.is_none_or(|(best, _)| ap > best);
+        if better {
+            self.best = Some((ap, iteration));
+        }
+        better
+    }
 }
 
 /// The `checkpoints` folder of a run.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use fcos_core::{ClassList, LocationRule};
 use fcos_data::{AugmentConfig, PreprocessConfig};
 use fcos_loss::LossConfig;
-use fcos_model::{DetectorConfig, FcosConfig};
+use fcos_model::{ANCHOR_SIDE, BoxActivation, DetectorConfig, FcosConfig};
 use fcos_postprocess::PostprocessConfig;
-use fcos_targets::AssignConfig;
+use fcos_targets::{AssignConfig, AssignRule};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -91,12 +91,15 @@ impl TrainConfig {
     /// # Errors
     /// If there is no such preset or file, or a key or value is not one of the settings'.
     pub fn load(preset_or_file: &str, sets: &[String]) -> Result<Self, TrainError> {
-        let text = Self::source(preset_or_file)?;
-        let mut layers = as_json(&Self::default());
-        merge(&mut layers, parse_toml(&text, preset_or_file)?);
-        let config: Self = overridden(layers, preset_or_file, sets)?;
+        let config = Self::parse(&Self::source(preset_or_file)?, preset_or_file, sets)?;
         config.validate()?;
         Ok(config)
+    }
+
+    fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, TrainError> {
+        let mut layers = as_json(&Self::default())?;
+        merge(&mut layers, parse_toml(text, origin)?);
+        overridden(layers, origin, sets)
     }
 
     /// Checks all parts.
@@ -105,9 +108,34 @@ impl TrainConfig {
     /// Names the first setting that is out of its range.
     pub fn validate(&self) -> Result<(), TrainError> {
         self.recipe.validate()?;
+        self.model.validate()?;
         self.preprocess.validate()?;
+        self.augment.validate()?;
+        let levels = self.model.num_levels();
+        let assign = self.assign.validate(levels);
+        assign.map_err(TrainError::AssignSettings)?;
+        self.check_anchors()?;
         self.loss.validate()?;
+        self.postprocess.validate()?;
         Ok(())
+    }
+
+    /// That boxes are offsets of the anchors by which they are assigned.
+    fn check_anchors(&self) -> Result<(), TrainError> {
+        let scale = self.assign.atss.anchor_scale;
+        let anchors = match self.model.head.box_activation {
+            BoxActivation::Exp | BoxActivation::ReluStride => false,
+            BoxActivation::AnchorDelta | BoxActivation::LegacyAnchorDelta => true,
+        };
+        if self.assign.rule != AssignRule::Atss || !anchors || f64::from(scale) == ANCHOR_SIDE {
+            return Ok(());
+        }
+        Err(TrainError::Config {
+            origin: "assign.atss.anchor_scale".into(),
+            reason: format!(
+                "{scale} does not go with `model.head.box_activation`: its anchors are of {ANCHOR_SIDE}"
+            ),
+        })
     }
 
     /// What a detector trained by these settings needs to predict.
@@ -128,8 +156,20 @@ impl TrainConfig {
 
     /// As a TOML file that [`load`](Self::load) reads back to the same settings. Options that are
     /// off stand as `"none"`.
-    pub fn to_toml(&self) -> String {
-        toml::to_string_pretty(&to_toml(&as_json(self))).unwrap_or_default()
+    ///
+    /// # Errors
+    /// If there is a value that TOML can't hold: a path that is no UTF-8, a number beyond `i64`.
+    pub fn to_toml(&self) -> Result<String, TrainError> {
+        const ORIGIN: &str = "settings as TOML";
+        let text = toml::to_string_pretty(&to_toml(&as_json(self)?));
+        let text = text.map_err(|e| config_error(ORIGIN, e))?;
+        match Self::parse(&text, ORIGIN, &[])? == *self {
+            true => Ok(text),
+            false => Err(config_error(
+                ORIGIN,
+                "they don't read back to the same values",
+            )),
+        }
     }
 
     fn source(preset_or_file: &str) -> Result<String, TrainError> {
@@ -150,15 +190,19 @@ impl TrainConfig {
 }
 
 fn parse_toml(text: &str, origin: &str) -> Result<Value, TrainError> {
-    let table: toml::Table = toml::from_str(text).map_err(|e| TrainError::Config {
-        origin: origin.into(),
-        reason: e.to_string(),
-    })?;
+    let table: toml::Table = toml::from_str(text).map_err(|e| config_error(origin, e))?;
     Ok(from_toml(toml::Value::Table(table)))
 }
 
-fn as_json(settings: &impl Serialize) -> Value {
-    serde_json::to_value(settings).unwrap_or(Value::Null)
+fn as_json(settings: &impl Serialize) -> Result<Value, TrainError> {
+    serde_json::to_value(settings).map_err(|e| config_error("settings", e))
+}
+
+fn config_error(origin: &str, reason: impl ToString) -> TrainError {
+    TrainError::Config {
+        origin: origin.into(),
+        reason: reason.to_string(),
+    }
 }
 
 /// Any settings with `key=value` overrides as [`TrainConfig::load`] takes them.
@@ -176,7 +220,7 @@ pub fn with_settings<T: Serialize + DeserializeOwned>(
     settings: &T,
     sets: &[String],
 ) -> Result<T, TrainError> {
-    overridden(as_json(settings), "", sets)
+    overridden(as_json(settings)?, "", sets)
 }
 
 fn overridden<T: DeserializeOwned>(
@@ -185,23 +229,17 @@ fn overridden<T: DeserializeOwned>(
     sets: &[String],
 ) -> Result<T, TrainError> {
     for set in sets {
-        let value = parse_assignment(set).ok_or_else(|| TrainError::Config {
-            origin: format!("--set {set}"),
-            reason: "expected key=value".into(),
-        })?;
+        let value = parse_assignment(set)
+            .ok_or_else(|| config_error(&format!("--set {set}"), "expected key=value"))?;
         merge(&mut layers, value);
     }
-    serde_json::from_value(layers).map_err(|e| TrainError::Config {
-        origin: [origin, &sets.join(" ")].join(" ").trim().to_string(),
-        reason: e.to_string(),
-    })
+    let origin = [origin, &sets.join(" ")].join(" ");
+    serde_json::from_value(layers).map_err(|e| config_error(origin.trim(), e))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fcos_model::BoxActivation;
-    use fcos_targets::AssignRule;
 
     #[test]
     fn every_preset_loads_and_survives_a_round_trip() {
@@ -209,7 +247,7 @@ mod tests {
             let config = TrainConfig::load(name, &[]).expect(name);
             let dir = tempfile::tempdir().expect("temp dir");
             let file = dir.path().join("config.toml");
-            std::fs::write(&file, config.to_toml()).expect("writes");
+            std::fs::write(&file, config.to_toml().expect(name)).expect("writes");
             let again = TrainConfig::load(&file.to_string_lossy(), &[]).expect(name);
             assert_eq!(again, config, "{name}");
         }
@@ -222,7 +260,8 @@ mod tests {
             "recipe.warmup.iterations=7",
             "recipe.eval_every=none",
             "assign.center_sampling_radius=none",
-            "assign.size_ranges=[[0, 32], [32, inf]]",
+            "model.fpn.top_levels=0",
+            "assign.size_ranges=[[0, 32], [32, 64], [64, inf]]",
         ];
         let config = TrainConfig::load("r18-320", &sets.map(String::from)).expect("loads");
         assert_eq!(config.model.head.num_convs, 2);
@@ -231,7 +270,7 @@ mod tests {
         assert_eq!(config.assign.center_sampling_radius, None);
         assert_eq!(
             config.assign.size_ranges,
-            [[0.0, 32.0], [32.0, f32::INFINITY]]
+            [[0.0, 32.0], [32.0, 64.0], [64.0, f32::INFINITY]]
         );
     }
 
@@ -266,6 +305,27 @@ mod tests {
             ("demo", "assign.rule=nearest", "nearest"),
             ("demo", "recipe.batch_size=0", "batch_size"),
             ("demo", "nonsense", "expected key=value"),
+            ("demo", "recipe.seed=9223372036854775808", "seed"),
+            ("demo", "model.fpn.channels=0", "fpn.channels"),
+            ("demo", "model.head.gn_groups=7", "groups"),
+            ("demo", "preprocess.pad_multiple=1000000", "pad_multiple"),
+            ("demo", "augment.horizontal_flip=7", "horizontal_flip"),
+            (
+                "demo",
+                "augment.short_sides={range={min=800,max=640}}",
+                "short_sides",
+            ),
+            ("demo", "assign.size_ranges=[[0, inf]]", "`size_ranges`"),
+            ("demo", "model.fpn.top_levels=1", "`size_ranges`"),
+            ("demo", "assign.center_sampling_radius=0", "radius"),
+            ("atss", "assign.atss.k=0", "`atss.k`"),
+            (
+                "retinanet-a1-atss",
+                "assign.atss.anchor_scale=4",
+                "assign.atss.anchor_scale",
+            ),
+            ("demo", "postprocess.nms.threshold=1.5", "`nms.threshold`"),
+            ("demo", "postprocess.max_detections=0", "`max_detections`"),
         ];
         for (config, set, expected) in cases {
             let sets: Vec<_> = (!set.is_empty())
@@ -277,5 +337,39 @@ mod tests {
                 .to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn settings_of_what_is_not_chosen_are_free() {
+        for (config, set) in [
+            ("atss", "assign.atss.anchor_scale=4"),
+            ("atss", "model.fpn.top_levels=1"),
+            ("demo", "assign.atss.k=0"),
+        ] {
+            TrainConfig::load(config, &[set.into()]).expect(set);
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        let mut config = TrainConfig::default();
+        config.recipe.seed = 1 << 63;
+        config.to_toml().expect_err("beyond i64");
+        let mut config = TrainConfig::default();
+        config.data.train_images = "none".into();
+        config.to_toml().expect_err("the word for nothing");
+        config.recipe.gamma = f64::NAN;
+        config.to_toml().expect_err("no number");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn paths_beyond_utf8_are_not_written() {
+        use std::os::unix::ffi::OsStringExt;
+        let path = std::ffi::OsString::from_vec(vec![b'a', 0xFF]);
+        let mut config = TrainConfig::default();
+        config.data.train_images = path.into();
+        let error = config.to_toml().expect_err("no UTF-8").to_string();
+        assert!(error.contains("UTF-8"), "{error}");
     }
 }

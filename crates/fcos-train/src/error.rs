@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
-use fcos_data::{DataError, PreprocessError, SamplerError};
+use fcos_data::{AugmentError, DataError, PreprocessError, SamplerError};
 use fcos_loss::LossConfigError;
 use fcos_model::weights::WeightsError;
 use fcos_model::{ConfigError, PredictError};
+use fcos_postprocess::PostprocessError;
 use fcos_targets::AssignError;
 
 use crate::curves::CurvesError;
@@ -92,6 +93,15 @@ pub enum TrainError {
     /// Preprocessing settings are out of range.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),
+    /// Augmentation settings are out of range.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
+    /// The assignment's settings are out of range, or don't fit the network.
+    #[error("assign: {0}")]
+    AssignSettings(#[source] AssignError),
+    /// Postprocessing settings are out of range.
+    #[error("postprocess: {0}")]
+    Postprocess(#[from] PostprocessError),
     /// Loss settings are out of range.
     #[error(transparent)]
     Loss(#[from] LossConfigError),

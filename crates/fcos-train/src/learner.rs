@@ -236,3 +236,156 @@ impl ModuleVisitor for ScaleGradients<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+    use fcos_loss::LossConfig;
+    use fcos_model::{FcosConfig, NamedTensors};
+
+    /// A network of nine classes, all of whose numbers are 0.5.
+    fn model() -> Fcos {
+        let mut config = FcosConfig::tiny();
+        config.num_classes = 9;
+        config.backbone.width = 8;
+        config.fpn.channels = 16;
+        let model = config.init(&Device::flex().autodiff()).expect("valid");
+        let mut tensors = model.tensors();
+        for tensor in tensors.values_mut() {
+            *tensor = TensorData::full(tensor.shape().clone(), 0.5f32);
+        }
+        model.with_tensors(tensors).expect("fits")
+    }
+
+    /// Gradients whose elements are all what `of` says for their parameter's number of elements.
+    fn gradients(model: &Fcos, of: impl FnMut(usize) -> Option<f32>) -> GradientsParams {
+        struct Register<F>(GradientsParams, F);
+        impl<F: FnMut(usize) -> Option<f32>> ModuleVisitor for Register<F> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let shape = param.lazy_shape();
+                if param.is_require_grad()
+                    && let Some(value) = (self.1)(shape.num_elements())
+                {
+                    let grad = Tensor::<D>::full(shape, value, &Device::flex());
+                    self.0.register(param.id, grad);
+                }
+            }
+        }
+        let mut register = Register(GradientsParams::new(), of);
+        model.visit(&mut register);
+        register.0
+    }
+
+    fn elements(model: &Fcos, grads: &GradientsParams) -> Vec<f32> {
+        struct Read<'a>(&'a GradientsParams, Vec<f32>);
+        impl ModuleVisitor for Read<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(grad) = self.0.get::<D>(param.id) {
+                    self.1.extend(grad.into_data().iter::<f32>());
+                }
+            }
+        }
+        let mut read = Read(grads, Vec::new());
+        model.visit(&mut read);
+        read.1
+    }
+
+    /// Nine classes' biases, the centre-ness layer's and five levels' factors:
+    /// √(9·1² + 9² + 3² + 1²) = 10.
+    #[test]
+    fn gradients_are_clipped_by_their_common_norm() {
+        let model = model();
+        for (max_norm, scale) in [(None, 1.0), (Some(10.5), 1.0), (Some(2.5), 0.25)] {
+            let mut single = [9.0, 3.0, 1.0, 0.0, 0.0, 0.0].into_iter();
+            let grads = gradients(&model, |elements| match elements {
+                1 => single.next(),
+                9 => Some(1.0),
+                _ => None,
+            });
+            let before = elements(&model, &grads);
+            assert_eq!(before.len(), 15);
+            let (grads, norm) = clip_global_norm(&model, grads, max_norm).expect("clips");
+            assert!((norm - 10.0).abs() < 1e-5, "{norm}");
+            for (before, after) in before.iter().zip(elements(&model, &grads)) {
+                assert!((before * scale - after).abs() < 1e-6, "{before} {after}");
+            }
+        }
+        let none = clip_global_norm(&model, GradientsParams::new(), Some(1.0));
+        assert_eq!(none.expect("clips").1, 0.0);
+    }
+
+    /// The parameters after so many steps with gradients of 0.25.
+    fn stepped(recipe: &Recipe, steps: usize) -> NamedTensors {
+        let mut model = model();
+        let loss = LossConfig::default();
+        let loss = (loss.init(), loss.init_normalizer());
+        let optimizer = optimizer(recipe).expect("patterns compile");
+        let schedule = recipe.schedule(100);
+        let mut learner = Learner::new(model.clone(), optimizer, loss, recipe, schedule, 0)
+            .expect("patterns compile");
+        for _ in 0..steps {
+            let grads = gradients(&model, |_| Some(0.25));
+            let rates = learner.rates.step();
+            model = learner.optimizer.step(rates, model, grads);
+        }
+        model.tensors()
+    }
+
+    /// Weight, norm's scale, bias, norm's shift.
+    fn kind(name: &str) -> Option<usize> {
+        let in_norm = name.contains(".norm.");
+        match name.rsplit('.').next()? {
+            "running_mean" | "running_var" => None,
+            "weight" => Some(usize::from(in_norm)),
+            "bias" => Some(if in_norm { 3 } else { 2 }),
+            _ => Some(0), // a level's factor
+        }
+    }
+
+    fn assert_updates(recipe: &Recipe, steps: usize, expected: [f32; 4]) {
+        let mut seen = [0; 4];
+        for (name, data) in stepped(recipe, steps) {
+            let value = kind(&name).map_or(0.5, |kind| expected[kind]);
+            kind(&name).into_iter().for_each(|kind| seen[kind] += 1);
+            let close = data.iter::<f32>().all(|v| (v - value).abs() < 1e-6);
+            assert!(
+                close,
+                "{name}: {:?}, not {value}",
+                data.iter::<f32>().next()
+            );
+        }
+        assert!(seen.iter().all(|&n| n > 10), "{seen:?}");
+    }
+
+    /// `0.5 − rate · (0.25 + decay · 0.5)`, where biases and shifts have twice the rate.
+    #[test]
+    fn rates_and_decays_go_by_the_kind_of_parameter() {
+        let mut recipe = Recipe {
+            learning_rate: 0.1,
+            bias_lr_factor: 2.0,
+            weight_decay: 0.1,
+            norm_weight_decay: 0.2,
+            bias_weight_decay: 0.4,
+            ..Recipe::default()
+        };
+        recipe.warmup.iterations = 0;
+        assert_updates(&recipe, 1, [0.47, 0.465, 0.41, 0.43]);
+        (recipe.norm_weight_decay, recipe.bias_weight_decay) = (0.4, 0.2);
+        assert_updates(&recipe, 1, [0.47, 0.455, 0.43, 0.43]);
+    }
+
+    /// torch's velocity: `v ← 0.9 · v + g`, from the first gradient on.
+    #[test]
+    fn momentum_is_not_dampened() {
+        let mut recipe = Recipe {
+            learning_rate: 0.1,
+            weight_decay: 0.0,
+            norm_weight_decay: 0.0,
+            bias_weight_decay: 0.0,
+            ..Recipe::default()
+        };
+        recipe.warmup.iterations = 0;
+        assert_updates(&recipe, 2, [0.5 - 0.1 * (0.25 + 0.475); 4]);
+    }
+}

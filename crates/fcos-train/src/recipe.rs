@@ -113,7 +113,8 @@ impl Recipe {
     /// Steps of the whole run over this many training images.
     pub fn total_iterations(&self, images: usize) -> u64 {
         let steps_per_epoch = (images / self.batch_size.max(1)).max(1) as u64;
-        self.iterations.unwrap_or(self.epochs * steps_per_epoch)
+        self.iterations
+            .unwrap_or(self.epochs.saturating_mul(steps_per_epoch))
     }
 
     /// Checks what the types allow but no run can mean.
@@ -123,12 +124,15 @@ impl Recipe {
     pub fn validate(&self) -> Result<(), TrainError> {
         let positive = |v: f64| v.is_finite() && v > 0.0;
         let not_negative = |v: f64| v.is_finite() && v >= 0.0;
+        let up_to = |max: usize, v: usize| (1..=max).contains(&v);
         let checks = [
-            (self.batch_size > 0, "batch_size", "at least 1"),
+            // TOML, in which a run's settings are kept, has no greater number.
+            (i64::try_from(self.seed).is_ok(), "seed", "below 2^63"),
+            (up_to(65_536, self.batch_size), "batch_size", "in 1..=65536"),
             (
-                self.iterations.unwrap_or(self.epochs) > 0,
+                (1..=1_000_000_000).contains(&self.iterations.unwrap_or(self.epochs)),
                 "epochs / iterations",
-                "at least 1",
+                "in 1..=1000000000",
             ),
             (positive(self.learning_rate), "learning_rate", "above 0"),
             ((0.0..1.0).contains(&self.momentum), "momentum", "in [0, 1)"),
@@ -171,8 +175,16 @@ impl Recipe {
             ),
             (self.checkpoint_every > 0, "checkpoint_every", "at least 1"),
             (self.log_every > 0, "log_every", "at least 1"),
-            (self.loader_threads > 0, "loader_threads", "at least 1"),
-            (self.loader_queue > 0, "loader_queue", "at least 1"),
+            (
+                up_to(1024, self.loader_threads),
+                "loader_threads",
+                "in 1..=1024",
+            ),
+            (
+                up_to(65_536, self.loader_queue),
+                "loader_queue",
+                "in 1..=65536",
+            ),
         ];
         match checks.into_iter().find(|(ok, ..)| !ok) {
             Some((_, setting, range)) => Err(TrainError::Setting { setting, range }),
@@ -321,13 +333,21 @@ mod tests {
         assert_eq!(r.total_iterations(3), 24);
         r.iterations = Some(7);
         assert_eq!(r.total_iterations(205), 7);
+        (r.iterations, r.epochs) = (None, u64::MAX);
+        assert_eq!(r.total_iterations(205), u64::MAX);
     }
 
     #[test]
     fn settings_out_of_range_are_named() {
         type Break = fn(&mut Recipe);
-        let broken: [(Break, &str); 6] = [
+        let broken: [(Break, &str); 12] = [
+            (|r| r.seed = 1 << 63, "seed"),
             (|r| r.batch_size = 0, "batch_size"),
+            (|r| r.batch_size = 1_000_000_000, "batch_size"),
+            (|r| r.epochs = u64::MAX, "epochs"),
+            (|r| r.iterations = Some(u64::MAX), "iterations"),
+            (|r| r.loader_threads = 100_000, "loader_threads"),
+            (|r| r.loader_queue = usize::MAX, "loader_queue"),
             (|r| r.learning_rate = f64::NAN, "learning_rate"),
             (|r| r.momentum = 1.0, "momentum"),
             (|r| r.milestones = vec![1.5], "milestones"),

@@ -14,8 +14,9 @@ use crate::batch::{BatchMaker, HostBatch};
 use crate::checkpoint::{CheckpointFolder, RunState};
 use crate::config::TrainConfig;
 use crate::evaluate::CocoMetrics;
+use crate::files::{io_error, write_atomically};
 use crate::learner::{Learner, StepLosses, optimizer};
-use crate::log::{EvalRow, RowLog, StepRow};
+use crate::log::{EvalRow, RowLog, StepRow, read_rows};
 use crate::validate::Validation;
 
 /// The settings of a run, in its folder.
@@ -94,7 +95,7 @@ impl Trainer {
     /// Starts a run in `folder`, or goes on with the one that is there.
     ///
     /// With `resume` the settings are those saved in the folder; `config` counts only where there
-    /// is no run yet.
+    /// is no run yet. A start that fails leaves no run behind.
     ///
     /// # Errors
     /// If the data can't be read or holds no box, settings contradict each other, the folder
@@ -105,7 +106,7 @@ impl Trainer {
         resume: bool,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let config = settle_config(config, folder, resume)?;
+        let config = settled(config, folder, resume)?;
         let (train, health) = load_train(&config)?;
         let mut plan_health = vec![(config.data.train_annotations.clone(), health)];
         let validation = Validation::load(&config, &train.classes)?;
@@ -149,10 +150,10 @@ impl Trainer {
             schedule,
             state.iteration,
         )?;
-        let folder = folder.to_path_buf();
+        save_settings(&config, folder)?;
         Ok(Self {
             config,
-            folder,
+            folder: folder.to_path_buf(),
             device,
             train: Arc::new(train),
             validation,
@@ -172,10 +173,21 @@ impl Trainer {
         let start = Instant::now();
         let mut steps = RowLog::open::<StepRow>(&self.folder, METRICS, self.state.iteration)?;
         let mut evals = RowLog::open::<EvalRow>(&self.folder, EVALUATIONS, self.state.iteration)?;
+        let mut evaluated = self.logged_evaluations()?;
         let mut metrics = None;
         let mut loader = self.loader()?;
         let mut clock = Instant::now();
-        while self.state.iteration < self.plan.total_iterations {
+        loop {
+            // After the step's checkpoint, so that a failure costs no step; before the first step, so
+            // that an evaluation which a kill cut short is made up.
+            if self.evaluation_is_due() && evaluated < self.state.iteration {
+                metrics = self.evaluate(&mut evals, observer)?;
+                evaluated = self.state.iteration;
+                clock = Instant::now();
+            }
+            if self.is_last() {
+                return self.finish(metrics, start);
+            }
             let iteration = self.state.iteration;
             let batch = next_batch(&mut loader, iteration)?;
             let (positives, images) = (batch.counts.positives, batch.image_ids.len());
@@ -188,20 +200,20 @@ impl Trainer {
                 steps.push(&row)?;
             }
             observer.stepped(&row, &self.plan);
-            if self
-                .config
-                .recipe
-                .eval_every
-                .map_or(self.is_last(), |every| self.is_due(every))
-            {
-                metrics = self.evaluate(&mut evals, observer)?;
-                clock = Instant::now();
-            }
             if self.is_due(self.config.recipe.checkpoint_every) {
                 self.checkpoint()?;
             }
         }
-        self.finish(metrics, start)
+    }
+
+    /// Takes note of the evaluations before this process, of which the last may be younger than the
+    /// checkpoint; the step after which it was made, 0 for none.
+    fn logged_evaluations(&mut self) -> Result<u64, TrainError> {
+        let rows: Vec<EvalRow> = read_rows(&self.folder.join(format!("{EVALUATIONS}.jsonl")))?;
+        for row in &rows {
+            self.state.take_note(row.ap, row.iteration);
+        }
+        Ok(rows.last().map_or(0, |row| row.iteration))
     }
 
     fn finish(
@@ -226,7 +238,12 @@ impl Trainer {
         let maker = BatchMaker::new(self.train.clone(), &self.config)?;
         let range = self.state.iteration..self.plan.total_iterations;
         let (threads, queue) = (recipe.loader_threads, recipe.loader_queue);
-        Ok(Loader::start(range, threads, queue, move |i| maker.make(i)))
+        Loader::start(range, threads, queue, move |i| maker.make(i)).map_err(|e| {
+            TrainError::Loader {
+                iteration: self.state.iteration,
+                reason: e.to_string(),
+            }
+        })
     }
 
     /// Whether something done every so many steps is to be done now, as it is at the end.
@@ -234,8 +251,13 @@ impl Trainer {
         self.state.iteration.is_multiple_of(every) || self.is_last()
     }
 
+    fn evaluation_is_due(&self) -> bool {
+        let every = self.config.recipe.eval_every;
+        every.map_or(self.is_last(), |every| self.is_due(every))
+    }
+
     fn is_last(&self) -> bool {
-        self.state.iteration == self.plan.total_iterations
+        self.state.iteration >= self.plan.total_iterations
     }
 
     fn row(&self, losses: &StepLosses, positives: f32, images_per_second: f64) -> StepRow {
@@ -266,12 +288,13 @@ impl Trainer {
         let pipeline = Pipeline::new(self.learner.model()?.clone(), self.detector_config());
         let mut progress = |done| observer.evaluating(done, validation.len());
         let metrics = validation.evaluate(&pipeline, &mut progress)?;
-        evals.push(&EvalRow::new(self.state.iteration, &metrics.stats))?;
-        observer.evaluated(self.state.iteration, &metrics);
-        if self.state.best.is_none_or(|(ap, _)| metrics.stats.ap > ap) {
-            self.state.best = Some((metrics.stats.ap, self.state.iteration));
+        let iteration = self.state.iteration;
+        // The row comes last: it says that there is nothing left to do.
+        if self.state.take_note(metrics.stats.ap, iteration) {
             self.save_weights(BEST_WEIGHTS)?;
         }
+        evals.push(&EvalRow::new(iteration, &metrics.stats))?;
+        observer.evaluated(iteration, &metrics);
         Ok(Some(metrics))
     }
 
@@ -331,25 +354,25 @@ fn load_train(config: &TrainConfig) -> Result<(Dataset, HealthReport), TrainErro
     Ok((dataset, health))
 }
 
-/// The settings that count: those saved with the run where it is resumed, else the given ones,
-/// which are saved.
-fn settle_config(
-    config: TrainConfig,
-    folder: &Path,
-    resume: bool,
-) -> Result<TrainConfig, TrainError> {
-    use crate::files::{io_error, write_atomically};
+/// The settings that count: those saved with the run where it is resumed, else the given ones.
+fn settled(config: TrainConfig, folder: &Path, resume: bool) -> Result<TrainConfig, TrainError> {
+    let file = folder.join(CONFIG_FILE);
+    match (file.exists(), resume) {
+        (true, true) => TrainConfig::load(&file.to_string_lossy(), &[]),
+        (true, false) => Err(TrainError::RunExists {
+            path: folder.to_path_buf(),
+        }),
+        (false, _) => config.validate().map(|()| config),
+    }
+}
+
+/// Makes the folder a run's, unless it is one.
+fn save_settings(config: &TrainConfig, folder: &Path) -> Result<(), TrainError> {
     let file = folder.join(CONFIG_FILE);
     if file.exists() {
-        if !resume {
-            return Err(TrainError::RunExists {
-                path: folder.to_path_buf(),
-            });
-        }
-        return TrainConfig::load(&file.to_string_lossy(), &[]);
+        return Ok(());
     }
-    config.validate()?;
+    let text = config.to_toml()?;
     std::fs::create_dir_all(folder).map_err(|e| io_error(folder, e))?;
-    write_atomically(&file, &config.to_toml())?;
-    Ok(config)
+    write_atomically(&file, &text)
 }

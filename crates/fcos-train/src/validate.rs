@@ -82,7 +82,7 @@ impl Validation {
     /// Predicts every image and computes the metrics; `progress` hears how many are done.
     ///
     /// # Errors
-    /// If an image can't be read or a prediction fails.
+    /// As [`predict`](Self::predict).
     pub fn evaluate(
         &self,
         pipeline: &Pipeline,
@@ -93,27 +93,39 @@ impl Validation {
             .evaluate(&self.predict(pipeline, progress)?)?)
     }
 
-    /// COCO result rows of all images; `progress` hears how many are done.
+    /// COCO result rows of all images; `progress` hears how many are done. Images that can't be
+    /// loaded count as images without detections, and a warning says how many there are.
     ///
     /// # Errors
-    /// If an image can't be read or a prediction fails.
+    /// If not one image can be loaded, or a prediction fails.
     pub fn predict(
         &self,
         pipeline: &Pipeline,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<ResultRow>, TrainError> {
         let mut rows = Vec::new();
+        let mut failures = Vec::new();
         for index in 0..self.len() {
-            let image_id = self.dataset.sample(index).id;
-            let image = self.dataset.load(index)?;
-            let found = pipeline.predict(&[&image])?.detections.remove(0);
-            rows.extend(found.iter().map(|d| ResultRow {
-                image_id,
-                category_id: self.dataset.category_ids[d.label as usize],
-                bbox: d.bbox.to_xywh().map(f64::from),
-                score: f64::from(d.score),
-            }));
+            match self.dataset.load(index) {
+                Ok(image) => {
+                    let found = pipeline.predict(&[&image])?.detections.remove(0);
+                    rows.extend(found.iter().map(|d| ResultRow {
+                        image_id: self.dataset.sample(index).id,
+                        category_id: self.dataset.category_ids[d.label as usize],
+                        bbox: d.bbox.to_xywh().map(f64::from),
+                        score: f64::from(d.score),
+                    }));
+                }
+                Err(error) => failures.push(error),
+            }
             progress(index + 1);
+        }
+        let skipped = failures.len();
+        if let Some(first) = failures.into_iter().next() {
+            if skipped == self.len() {
+                return Err(first.into());
+            }
+            tracing::warn!(skipped, %first, "val images that can't be loaded");
         }
         Ok(rows)
     }

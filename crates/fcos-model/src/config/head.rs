@@ -23,7 +23,7 @@ pub enum BoxActivation {
     /// `relu(s·x)`, in units of the level's stride (the improved FCOS).
     #[default]
     ReluStride,
-    /// The offsets of a square anchor of 8 strides around the location, as ATSS (Zhang et al.
+    /// The offsets of a square anchor of [8 strides](crate::ANCHOR_SIDE) around the location, as ATSS (Zhang et al.
     /// 2020) predicts them: `(dx, dy, dw, dh) = s·x` with Faster R-CNN's weights 10, 10, 5, 5,
     /// given here as distances in units of the level's stride.
     AnchorDelta,
