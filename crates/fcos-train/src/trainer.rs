@@ -116,7 +116,7 @@ impl Trainer {
         );
 
         let device = device.clone().autodiff();
-        let model = config.detector(train.classes.clone()).model;
+        let model = config.detector(&train).model;
         let model = model.init_seeded(config.recipe.seed, &device)?;
         let total = config.recipe.total_iterations(train.len());
         let normalizer = config.loss.init_normalizer();
@@ -289,7 +289,7 @@ impl Trainer {
     }
 
     fn detector_config(&self) -> DetectorConfig {
-        self.config.detector(self.train.classes.clone())
+        self.config.detector(&self.train)
     }
 }
 

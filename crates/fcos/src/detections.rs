@@ -1,7 +1,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use fcos_core::{BBox, ClassList};
+use fcos_core::BBox;
 use serde::Serialize;
 
 /// One detected object.
@@ -57,8 +57,8 @@ impl Detections {
         self
     }
 
-    /// Rows of a COCO results list. `category_ids` gives the id of each label;
-    /// [`label_ids`] numbers them from 1.
+    /// Rows of a COCO results list. `category_ids` gives the id of each label, as
+    /// [`DetectorConfig::category_ids`](crate::DetectorConfig::category_ids) does.
     pub fn to_coco(&self, image_id: u64, file_name: &str, category_ids: &[u64]) -> Vec<CocoResult> {
         let row = |d: &Detection| CocoResult {
             image_id,
@@ -73,11 +73,6 @@ impl Detections {
         };
         self.0.iter().map(row).collect()
     }
-}
-
-/// Category ids 1, 2, 3, … for classes whose data set is not at hand.
-pub fn label_ids(classes: &ClassList) -> Vec<u64> {
-    (1..=classes.len() as u64).collect()
 }
 
 impl Deref for Detections {
