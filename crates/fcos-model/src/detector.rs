@@ -78,7 +78,10 @@ impl DetectorConfig {
         if config.category_ids.is_empty() {
             config.category_ids = config.classes.category_ids();
         }
-        let (ids, distinct) = (&config.category_ids, BTreeSet::from_iter(&config.category_ids));
+        let (ids, distinct) = (
+            &config.category_ids,
+            BTreeSet::from_iter(&config.category_ids),
+        );
         if ids.len() != classes || distinct.len() != classes {
             return Err(WeightsError::CategoryIds {
                 path: path.into(),

@@ -102,11 +102,13 @@ impl Validation {
         pipeline: &Pipeline,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<ResultRow>, TrainError> {
-        let mut rows = Vec::new();
+        let (mut rows, mut dropped) = (Vec::new(), 0);
         for index in 0..self.len() {
             let image_id = self.dataset.sample(index).id;
             let image = self.dataset.load(index)?;
-            let found = pipeline.predict(&[&image])?.detections.remove(0);
+            let mut batch = pipeline.predict(&[&image])?;
+            let found = batch.detections.remove(0);
+            dropped += batch.dropped[0];
             rows.extend(found.iter().map(|d| ResultRow {
                 image_id,
                 category_id: self.dataset.category_ids[d.label as usize],
@@ -114,6 +116,9 @@ impl Validation {
                 score: f64::from(d.score),
             }));
             progress(index + 1);
+        }
+        if dropped > 0 {
+            tracing::warn!(dropped, "outputs of the network are no finite numbers");
         }
         Ok(rows)
     }

@@ -19,7 +19,10 @@ pub struct Detection {
 
 /// The objects found in one image, best score first. Derefs to a slice of [`Detection`]s.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Detections(Vec<Detection>);
+pub struct Detections {
+    found: Vec<Detection>,
+    dropped: usize,
+}
 
 /// One row of a COCO results list, with the names that people want beside the numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,7 +42,11 @@ pub struct CocoResult {
 }
 
 impl Detections {
-    pub(crate) fn new(found: &[fcos_postprocess::Detection], names: &[Arc<str>]) -> Self {
+    pub(crate) fn new(
+        found: &[fcos_postprocess::Detection],
+        dropped: usize,
+        names: &[Arc<str>],
+    ) -> Self {
         let unnamed: Arc<str> = Arc::from("?");
         let name = |label: u32| names.get(label as usize).unwrap_or(&unnamed).clone();
         let detection = |d: &fcos_postprocess::Detection| Detection {
@@ -48,12 +55,21 @@ impl Detections {
             score: d.score,
             bbox: d.bbox,
         };
-        Self(found.iter().map(detection).collect())
+        Self {
+            found: found.iter().map(detection).collect(),
+            dropped,
+        }
+    }
+
+    /// How many candidates were left out because the network's outputs for them were no finite numbers.
+    /// Not 0 means that the weights are broken: objects may be missing.
+    pub fn dropped(&self) -> usize {
+        self.dropped
     }
 
     /// Only those whose score is at least `score`.
     pub fn with_min_score(mut self, score: f32) -> Self {
-        self.0.retain(|d| d.score >= score);
+        self.found.retain(|d| d.score >= score);
         self
     }
 
@@ -71,7 +87,7 @@ impl Detections {
             file_name: file_name.into(),
             category_name: d.name.to_string(),
         };
-        self.0.iter().map(row).collect()
+        self.found.iter().map(row).collect()
     }
 }
 
@@ -79,7 +95,7 @@ impl Deref for Detections {
     type Target = [Detection];
 
     fn deref(&self) -> &[Detection] {
-        &self.0
+        &self.found
     }
 }
 
@@ -88,7 +104,7 @@ impl<'a> IntoIterator for &'a Detections {
     type IntoIter = std::slice::Iter<'a, Detection>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.found.iter()
     }
 }
 
@@ -97,7 +113,7 @@ impl IntoIterator for Detections {
     type IntoIter = std::vec::IntoIter<Detection>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.found.into_iter()
     }
 }
 
@@ -112,7 +128,7 @@ mod tests {
             label,
         };
         let names = [Arc::from("cat"), Arc::from("dog")];
-        Detections::new(&[found(1, 0.9), found(0, 0.5), found(7, 0.1)], &names)
+        Detections::new(&[found(1, 0.9), found(0, 0.5), found(7, 0.1)], 0, &names)
     }
 
     #[test]
