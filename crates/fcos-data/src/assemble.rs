@@ -111,12 +111,8 @@ impl Assembly {
         annotations: &Path,
         images_dir: &Path,
     ) -> Result<(), DataError> {
-        let CocoImage {
-            id,
-            file_name,
-            width,
-            height,
-        } = image;
+        let annotated = image.size();
+        let CocoImage { id, file_name, .. } = image;
         let file_name = file_name.ok_or_else(|| DataError::NoFileName {
             path: annotations.into(),
             id: id.0,
@@ -129,7 +125,7 @@ impl Assembly {
                 second: file_name,
             });
         }
-        let listed = match find_size(&images_dir.join(&file_name), width, height) {
+        let listed = match find_size(&images_dir.join(&file_name), annotated) {
             Ok(size) => {
                 self.records.push(ImageRecord::new(id.0, file_name, size));
                 Listed::Kept(self.records.len() - 1)
@@ -262,19 +258,12 @@ impl ImageRecord {
 }
 
 /// The annotated size, else the file's; a finding if there is no such file, or it tells no size.
-fn find_size(
-    path: &Path,
-    width: Option<f64>,
-    height: Option<f64>,
-) -> Result<Size, (FindingKind, String)> {
+fn find_size(path: &Path, annotated: Option<Size>) -> Result<Size, (FindingKind, String)> {
     if !path.is_file() {
         return Err((FindingKind::MissingFile, path.display().to_string()));
     }
-    let side = |side: Option<f64>| side.filter(|&s| s >= 1.0).map(|s| s as usize);
-    match (side(width), side(height)) {
-        (Some(width), Some(height)) => Ok(Size { width, height }),
-        _ => decode_size(path).map_err(|e| (FindingKind::UnreadableFile, e.to_string())),
-    }
+    let decode = || decode_size(path).map_err(|e| (FindingKind::UnreadableFile, e.to_string()));
+    annotated.map_or_else(decode, Ok)
 }
 
 /// Notes every box whose class and corners stood in the image before.

@@ -222,6 +222,11 @@ fn odd_images() {
             None,
             3,
         ),
+        (
+            r#"{"id": 3, "file_name": "b.png", "width": 1e300, "height": 50}"#,
+            None,
+            3,
+        ),
     ];
     let files = Files::new();
     let on_third = BOX_B.replace(r#""id": 2, "image_id": 2"#, r#""id": 3, "image_id": 3"#);
