@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use fcos::data::{FindingKind, HealthReport};
 use fcos::train::evaluate::evaluate_files;
-use fcos::train::{BEST_WEIGHTS, TrainError, Trainer, Validation};
+use fcos::train::{BEST_WEIGHTS, Observer, RunPlan, TrainError, Trainer, Validation};
 use fcos::{Detector, DeviceSpec};
 use fcos_tests::tiny_run;
 use image::{DynamicImage, RgbImage};
@@ -96,6 +97,41 @@ fn category_ids_come_back_in_the_results() {
     assert!(by_name.stats.ar100 > 0.0, "nothing to compare");
     assert!((by_file.stats.ar100 - by_name.stats.ar100).abs() < 1e-9);
     assert!((by_file.stats.ap50 - by_name.stats.ap50).abs() < 1e-9);
+}
+
+#[derive(Default)]
+struct Unreadable(Vec<usize>);
+
+impl Observer for Unreadable {
+    fn started(&mut self, plan: &RunPlan) {
+        let count = |(_, health): &(_, HealthReport)| health.count(FindingKind::UnreadableFile);
+        self.0 = plan.health.iter().map(count).collect();
+    }
+}
+
+#[test]
+fn unreadable_images_are_left_out_and_reported() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let config = tiny_run(temp.path(), 2);
+    let val_images = config.data.val_images.clone().expect("generated");
+    for folder in [&config.data.train_images, &val_images] {
+        std::fs::write(folder.join("000001.png"), "no image").expect("writes");
+    }
+    let device = DeviceSpec::Flex.device().expect("flex is compiled in");
+    let start = |run: &str| Trainer::new(config.clone(), &temp.path().join(run), false, &device);
+    let mut unreadable = Unreadable::default();
+    let trainer = start("run").expect("starts");
+    trainer.run(&mut unreadable).expect("trains");
+    assert_eq!(unreadable.0, [1, 1]);
+
+    for image in std::fs::read_dir(&config.data.train_images).expect("a folder") {
+        std::fs::write(image.expect("a file").path(), "no image").expect("writes");
+    }
+    let error = start("none").map(drop).expect_err("nothing left");
+    assert!(
+        error.to_string().contains("12  image file unreadable"),
+        "{error}"
+    );
 }
 
 /// An image is found alike alone and in a batch with a larger one, up to rounding: padding stays

@@ -90,6 +90,8 @@ struct Assembly {
     labels: BTreeMap<u64, u32>,
     images: HashMap<u64, Listed>,
     annotation_ids: HashSet<u64>,
+    /// Record, label and the corners' bits.
+    boxes: HashSet<(usize, u32, [u32; 4])>,
     records: Vec<ImageRecord>,
     report: HealthReport,
 }
@@ -100,6 +102,7 @@ impl Assembly {
             labels: category_ids.iter().copied().zip(0..).collect(),
             images: HashMap::new(),
             annotation_ids: HashSet::new(),
+            boxes: HashSet::new(),
             records: Vec::new(),
             report: HealthReport::default(),
         }
@@ -173,6 +176,11 @@ impl Assembly {
             self.records[index].crowd.push(bbox);
             self.note(FindingKind::Crowd, annotation, String::new());
         } else {
+            let corners = <[f32; 4]>::from(bbox);
+            if !self.boxes.insert((index, label, corners.map(f32::to_bits))) {
+                let detail = format!("corners {corners:?}");
+                self.note(FindingKind::DuplicateBox, annotation, detail);
+            }
             self.records[index].boxes.push(bbox);
             self.records[index].labels.push(label);
         }
@@ -219,7 +227,6 @@ impl Assembly {
     fn finish(mut self, classes: &ClassList) -> (Vec<ImageRecord>, HealthReport) {
         let mut boxes_per_class = vec![0; classes.len()];
         for record in &self.records {
-            note_duplicates(record, &mut self.report);
             record
                 .labels
                 .iter()
@@ -264,19 +271,6 @@ fn find_size(path: &Path, annotated: Option<Size>) -> Result<Size, (FindingKind,
     }
     let decode = || decode_size(path).map_err(|e| (FindingKind::UnreadableFile, e.to_string()));
     annotated.map_or_else(decode, Ok)
-}
-
-/// Notes every box whose class and corners stood in the image before.
-fn note_duplicates(record: &ImageRecord, report: &mut HealthReport) {
-    let mut seen = HashSet::new();
-    for (&bbox, &label) in record.boxes.iter().zip(&record.labels) {
-        let corners = <[f32; 4]>::from(bbox);
-        if !seen.insert((label, corners.map(f32::to_bits))) {
-            let detail = format!("corners {corners:?}");
-            let kind = FindingKind::DuplicateBox;
-            report.add(image_finding(kind, &record.file_name, record.id, detail));
-        }
-    }
 }
 
 fn image_finding(kind: FindingKind, file_name: &str, id: u64, detail: String) -> Finding {

@@ -323,10 +323,12 @@ fn started(model: Fcos, config: &TrainConfig) -> Result<Fcos, TrainError> {
 
 fn load_train(config: &TrainConfig) -> Result<(Dataset, HealthReport), TrainError> {
     let data = &config.data;
-    let (dataset, health) = Dataset::from_coco(&data.train_annotations, &data.train_images)?;
+    let (mut dataset, mut health) =
+        Dataset::from_coco(&data.train_annotations, &data.train_images)?;
+    dataset.check_images(&mut health);
     let dataset = dataset.filter_empty();
     if dataset.is_empty() {
-        return Err(TrainError::NothingToLearn);
+        return Err(TrainError::NothingToLearn { health });
     }
     Ok((dataset, health))
 }

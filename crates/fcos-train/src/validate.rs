@@ -35,7 +35,8 @@ impl Validation {
         Self::open(annotations, &images, classes).map(Some)
     }
 
-    /// Reads annotations whose classes must be those of the model.
+    /// Reads annotations whose classes must be those of the model. Objects on images that can't be
+    /// read count as missed.
     ///
     /// # Errors
     /// If the files can't be read or the classes differ.
@@ -44,7 +45,8 @@ impl Validation {
         images: &Path,
         classes: &ClassList,
     ) -> Result<Self, TrainError> {
-        let (dataset, health) = Dataset::from_coco(annotations, images)?;
+        let (mut dataset, mut health) = Dataset::from_coco(annotations, images)?;
+        dataset.check_images(&mut health);
         let dataset = dataset.with_classes(classes)?;
         let evaluator = CocoEvaluator::from_file(annotations)?;
         Ok(Self {
