@@ -20,13 +20,12 @@ mod report;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use fcos::core::Size;
+use fcos::core::{Size, write_atomically};
 use fcos::data::{AnnotatedImage, Annotations};
 use fcos::targets::{AtssConfig, SizeGroup, Statistics, Tally};
 use fcos_examples::progress_bar;
@@ -132,7 +131,8 @@ fn main() -> Result<()> {
     args.json.as_ref().map_or(Ok(()), |path| {
         let report = Report::new(&args, &annotations, &summary, &missed);
         let text = serde_json::to_string_pretty(&report)? + "\n";
-        fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
+        write_atomically(path, text.as_bytes())
+            .with_context(|| format!("can't write {}", path.display()))
     })
 }
 
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn figures_equal_a_literal_count() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/assign");
-        let golden = fs::read(folder.join("statistics_expected.json")).expect("there");
+        let golden = std::fs::read(folder.join("statistics_expected.json")).expect("there");
         let golden: Golden = serde_json::from_slice(&golden).expect("parses");
         let file = folder.join("statistics_annotations.json");
         let annotations = Annotations::read(&file).expect("reads");

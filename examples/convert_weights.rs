@@ -15,7 +15,8 @@
 //!
 //! Reads `.pth` and `.safetensors` of torchvision, tianzhi0549/FCOS, AdelaiDet, mmdetection and
 //! ATSS. Every tensor must have its place, and every place its tensor. The output holds the
-//! network's and all other settings, the class names, and where it came from.
+//! network's and all other settings, the class names, and where it came from. Category ids are
+//! COCO's for COCO's names, also where `--classes` gives them, and 1, 2, … for others.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -107,6 +108,7 @@ fn convert(args: &Args, input: &Path, output: &Path) -> Result<()> {
     config.postprocess.validate()?;
     if let Some(file) = &args.classes {
         config.classes = read_classes(file, config.model.num_classes)?;
+        config.category_ids = config.classes.category_ids();
     }
     let device = DeviceSpec::Auto.device()?;
     let model = checkpoint.into_model(&config, &device)?;
@@ -132,6 +134,7 @@ fn overridden(config: DetectorConfig, sets: &[String]) -> Result<DetectorConfig>
         location_rule,
         postprocess,
         classes,
+        category_ids,
         provenance,
     } = config;
     let settings = Settings {
@@ -147,6 +150,7 @@ fn overridden(config: DetectorConfig, sets: &[String]) -> Result<DetectorConfig>
         location_rule: settings.location_rule,
         postprocess: settings.postprocess,
         classes,
+        category_ids,
         provenance,
     })
 }
@@ -251,6 +255,7 @@ mod tests {
         assert_eq!(changed.preprocess.short_side, 600);
         assert_eq!(changed.location_rule, LocationRule::Torchvision);
         assert_eq!(changed.classes, config.classes);
+        assert_eq!(changed.category_ids, config.category_ids);
         assert!(overridden(config, &["postprocess.nsm=1".into()]).is_err());
     }
 

@@ -12,11 +12,11 @@
 //! `{"stats": {…}, "per_class": {…}}` with pycocotools' names: `AP`, `AP50`, … `ARl`. The classes
 //! of a detector are matched with the annotations' by name.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use fcos::core::write_atomically;
 use fcos::train::Validation;
 use fcos::train::evaluate::{ClassMetrics, CocoMetrics, evaluate_files};
 use fcos::{Detector, DeviceSpec};
@@ -102,5 +102,6 @@ fn percent(value: f64) -> String {
 
 fn write_json(metrics: &CocoMetrics, path: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(metrics)?;
-    fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+    write_atomically(path, (text + "\n").as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
 }

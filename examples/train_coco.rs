@@ -25,8 +25,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use fcos::data::Dataset;
-use fcos::train::{BEST_WEIGHTS, CONFIG_FILE, RunSummary, TrainConfig, Trainer, write_run_curves};
+use fcos::train::{
+    BEST_WEIGHTS, CONFIG_FILE, RunSummary, TrainConfig, Trainer, Validation, write_run_curves,
+};
 use fcos::{Detector, DeviceSpec, side_by_side};
 use fcos_examples::{TerminalObserver, duration, generated_dataset, init_logging};
 
@@ -44,9 +45,9 @@ const DRAWN_SCORE: f32 = 0.3;
   train_coco --output runs/mine --resume
   train_coco --config r18-320 --set recipe.batch_size=8 --show-config")]
 struct Args {
-    /// Preset (demo, r18-320, r50-1x, atss, retinanet-a1-atss) or TOML file
-    #[arg(long, default_value = "demo")]
-    config: String,
+    /// Preset (demo, r18-320, r50-1x, atss, retinanet-a1-atss) or TOML file [default: demo]
+    #[arg(long)]
+    config: Option<String>,
     /// Override a setting, e.g. recipe.epochs=20; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
@@ -74,7 +75,7 @@ struct Args {
     /// Seed of the generated data set, the initial weights and the order of images
     #[arg(long)]
     seed: Option<u64>,
-    /// Go on with the run in the output folder, with its saved settings
+    /// Go on with the run in the output folder, with its saved settings; starts one if there is none
     #[arg(long)]
     resume: bool,
     /// Print the settings as TOML and stop
@@ -82,27 +83,54 @@ struct Args {
     show_config: bool,
 }
 
+impl Args {
+    fn config(&self) -> &str {
+        self.config.as_deref().unwrap_or("demo")
+    }
+
+    /// The arguments given that a run has settled. `--config` may name its folder.
+    fn settled(&self) -> Vec<&'static str> {
+        let given = [
+            ("--config", self.config.is_some() && self.output.is_some()),
+            ("--set", !self.sets.is_empty()),
+            ("--train-annotations", self.train_annotations.is_some()),
+            ("--train-images", self.train_images.is_some()),
+            ("--val-annotations", self.val_annotations.is_some()),
+            ("--val-images", self.val_images.is_some()),
+            ("--backbone-weights", self.backbone_weights.is_some()),
+            ("--seed", self.seed.is_some()),
+        ];
+        let given = given.into_iter().filter(|&(_, given)| given);
+        given.map(|(name, _)| name).collect()
+    }
+}
+
 fn main() -> Result<()> {
     init_logging();
     let args = Args::parse();
-    let mut config = TrainConfig::load(&args.config, &args.sets)?;
+    let mut config = TrainConfig::load(args.config(), &args.sets)?;
     config.recipe.seed = args.seed.unwrap_or(config.recipe.seed);
     config.backbone_weights = args.backbone_weights.clone().or(config.backbone_weights);
     if args.show_config {
         print!("{}", config.to_toml()?);
         return Ok(());
     }
-    ensure!(
-        !args.resume || args.sets.is_empty(),
-        "--resume keeps the run's settings: drop --set"
-    );
     let device = args.device.device()?;
     let folder = run_folder(&args);
-    set_data(
-        &mut config,
-        &args,
-        args.resume && folder.join(CONFIG_FILE).exists(),
-    )?;
+    let resumes = args.resume && folder.join(CONFIG_FILE).exists();
+    if resumes {
+        let settled = args.settled();
+        ensure!(
+            settled.is_empty(),
+            "--resume keeps the run's settings: drop {}",
+            settled.join(", ")
+        );
+    } else {
+        if args.resume {
+            println!("no run in {}: starting one", folder.display());
+        }
+        set_data(&mut config, &args)?;
+    }
     let trainer = Trainer::new(config, &folder, args.resume, &device)?;
     println!("run folder: {}", folder.display());
     let summary = trainer.run(&mut TerminalObserver::default())?;
@@ -118,7 +146,7 @@ fn run_folder(args: &Args) -> PathBuf {
     if let Some(folder) = &args.output {
         return folder.clone();
     }
-    let stem = Path::new(&args.config)
+    let stem = Path::new(args.config())
         .file_stem()
         .unwrap_or_default()
         .to_string_lossy()
@@ -138,7 +166,7 @@ fn run_folder(args: &Args) -> PathBuf {
 }
 
 /// Data from the arguments, else from the settings file, else generated.
-fn set_data(config: &mut TrainConfig, args: &Args, saved: bool) -> Result<()> {
+fn set_data(config: &mut TrainConfig, args: &Args) -> Result<()> {
     let seed = config.recipe.seed;
     let data = &mut config.data;
     if let (Some(annotations), Some(images)) = (&args.train_annotations, &args.train_images) {
@@ -146,7 +174,7 @@ fn set_data(config: &mut TrainConfig, args: &Args, saved: bool) -> Result<()> {
         data.train_images = images.clone();
         data.val_annotations = args.val_annotations.clone();
         data.val_images = args.val_images.clone();
-    } else if !saved && data.train_annotations.as_os_str().is_empty() {
+    } else if data.train_annotations.as_os_str().is_empty() {
         let generated = generated_dataset(seed)?;
         data.train_annotations = generated.train_annotations;
         data.train_images = generated.train_images;
@@ -167,8 +195,9 @@ fn draw_pictures(folder: &Path, args: &Args) -> Result<()> {
         .val_images
         .as_ref()
         .unwrap_or(&saved.data.train_images);
-    let (dataset, _) = Dataset::from_coco(annotations, images)?;
     let detector = Detector::load(folder.join(BEST_WEIGHTS), &args.device.device()?)?;
+    let validation = Validation::open(annotations, images, detector.classes())?;
+    let dataset = validation.dataset();
     let pictures = folder.join("pictures");
     std::fs::create_dir_all(&pictures)
         .with_context(|| format!("can't make folder {}", pictures.display()))?;
@@ -204,4 +233,34 @@ fn print_summary(summary: &RunSummary, folder: &Path) {
         "next: cargo run --release --example predict -- --weights {} IMAGE",
         folder.join(BEST_WEIGHTS).display()
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(arguments: &str) -> Vec<&'static str> {
+        let words = ["train_coco"].into_iter().chain(arguments.split(' '));
+        Args::try_parse_from(words).expect("arguments").settled()
+    }
+
+    #[test]
+    fn what_a_run_has_settled_is_refused() {
+        assert!(settled("--resume --output runs/mine --device flex").is_empty());
+        assert!(settled("--resume --config r18-320").is_empty());
+        assert_eq!(
+            settled("--resume --output runs/mine --config demo"),
+            ["--config"]
+        );
+        assert_eq!(
+            settled("--resume --seed 0 --set recipe.epochs=3"),
+            ["--set", "--seed"]
+        );
+        let data = settled("--resume --train-annotations a.json --train-images a");
+        assert_eq!(data, ["--train-annotations", "--train-images"]);
+        let all = "--resume --output b --config demo --set a=b --train-annotations a.json \
+                   --train-images a --val-annotations v.json --val-images v --seed 1 \
+                   --backbone-weights w.pth";
+        assert_eq!(settled(all).len(), 8);
+    }
 }

@@ -55,6 +55,8 @@ fn every_formula_has_one_home() {
         ("fn giou(self, other", "fcos-core/src/iou.rs"),
         ("fn diou(self, other", "fcos-core/src/iou.rs"),
         ("fn intersection(self, other", "fcos-core/src/iou.rs"),
+        ("x2.max(", "fcos-core/src/iou.rs"),
+        ("fs::rename(&temporary, path)", "fcos-core/src/files.rs"),
         ("fn centerness(self", "fcos-core/src/ltrb.rs"),
         ("fn pyramid_grids(", "fcos-core/src/locations.rs"),
         ("stride / 2", "fcos-core/src/locations.rs"),

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use fcos::train::{BEST_WEIGHTS, TrainError, Trainer, Validation};
+use fcos::data::{FindingKind, HealthReport};
+use fcos::train::evaluate::evaluate_files;
+use fcos::train::{BEST_WEIGHTS, Observer, RunPlan, TrainError, Trainer, Validation};
 use fcos::{Detector, DeviceSpec};
 use fcos_tests::tiny_run;
 use image::{DynamicImage, RgbImage};
+use serde_json::Value;
 
 fn trained(folder: &Path) -> Detector {
     let device = DeviceSpec::Flex.device().expect("flex is compiled in");
@@ -46,6 +49,89 @@ fn train_save_load_predict_evaluate() {
         .evaluate(detector.pipeline(), &mut |_| ())
         .expect("evaluates");
     assert!((0.0..=1.0).contains(&metrics.stats.ar100));
+}
+
+/// The detector writes the ids of the data set that it was trained on, so that its rows can be judged
+/// against annotations like those: to the metrics of a val set that matches classes by name.
+#[test]
+fn category_ids_come_back_in_the_results() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let config = tiny_run(temp.path(), 4);
+    let annotations = config.data.val_annotations.clone().expect("generated");
+    let id = |number: u64| 15 * number - 12; // 3, 18, 33, …
+    for file in [&config.data.train_annotations, &annotations] {
+        let text = std::fs::read(file).expect("reads");
+        let mut json: Value = serde_json::from_slice(&text).expect("JSON");
+        for (list, key) in [("categories", "id"), ("annotations", "category_id")] {
+            for entry in json[list].as_array_mut().expect("a list") {
+                entry[key] = id(entry[key].as_u64().expect("an id")).into();
+            }
+        }
+        std::fs::write(file, json.to_string()).expect("writes");
+    }
+    let run = temp.path().join("run");
+    let device = DeviceSpec::Flex.device().expect("flex is compiled in");
+    let trainer = Trainer::new(config, &run, false, &device).expect("starts");
+    trainer.run(&mut ()).expect("trains");
+    let mut detector = Detector::load(run.join(BEST_WEIGHTS), &device).expect("loads");
+    detector.config_mut().postprocess.pre_filter.threshold = 0.0;
+    let ids = detector.config().category_ids.clone();
+    assert_eq!(ids, (1..=8).map(id).collect::<Vec<_>>());
+
+    let images = temp.path().join("shapes/val");
+    let val = Validation::open(&annotations, &images, detector.classes()).expect("opens");
+    let rows = (0..val.len()).flat_map(|index| {
+        let (_, found, _) = detector
+            .predict_file(val.dataset().image_path(index))
+            .expect("predicts");
+        let record = val.dataset().sample(index);
+        found.to_coco(record.id, &record.file_name, &ids)
+    });
+    let results = temp.path().join("results.json");
+    let json = serde_json::to_vec(&rows.collect::<Vec<_>>()).expect("serialises");
+    std::fs::write(&results, json).expect("writes");
+    let by_file = evaluate_files(&annotations, &results).expect("evaluates");
+    let by_name = val
+        .evaluate(detector.pipeline(), &mut |_| ())
+        .expect("evaluates");
+    assert!(by_name.stats.ar100 > 0.0, "nothing to compare");
+    assert!((by_file.stats.ar100 - by_name.stats.ar100).abs() < 1e-9);
+    assert!((by_file.stats.ap50 - by_name.stats.ap50).abs() < 1e-9);
+}
+
+#[derive(Default)]
+struct Unreadable(Vec<usize>);
+
+impl Observer for Unreadable {
+    fn started(&mut self, plan: &RunPlan) {
+        let count = |(_, health): &(_, HealthReport)| health.count(FindingKind::UnreadableFile);
+        self.0 = plan.health.iter().map(count).collect();
+    }
+}
+
+#[test]
+fn unreadable_images_are_left_out_and_reported() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let config = tiny_run(temp.path(), 2);
+    let val_images = config.data.val_images.clone().expect("generated");
+    for folder in [&config.data.train_images, &val_images] {
+        std::fs::write(folder.join("000001.png"), "no image").expect("writes");
+    }
+    let device = DeviceSpec::Flex.device().expect("flex is compiled in");
+    let start = |run: &str| Trainer::new(config.clone(), &temp.path().join(run), false, &device);
+    let mut unreadable = Unreadable::default();
+    let trainer = start("run").expect("starts");
+    trainer.run(&mut unreadable).expect("trains");
+    assert_eq!(unreadable.0, [1, 1]);
+
+    for image in std::fs::read_dir(&config.data.train_images).expect("a folder") {
+        std::fs::write(image.expect("a file").path(), "no image").expect("writes");
+    }
+    let error = start("none").map(drop).expect_err("nothing left");
+    assert!(
+        error.to_string().contains("12  image file unreadable"),
+        "{error}"
+    );
 }
 
 /// An image is found alike alone and in a batch with a larger one, up to rounding: padding stays

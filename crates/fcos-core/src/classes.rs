@@ -76,6 +76,17 @@ impl ClassList {
         }
     }
 
+    /// The category id of each label, as far as the names tell:
+    /// [`COCO_CATEGORY_IDS`] for [`coco80`](Self::coco80), 0, 1, … for [`coco91`](Self::coco91),
+    /// and 1, 2, … for all other names.
+    pub fn category_ids(&self) -> Vec<u64> {
+        if *self == Self::coco80() {
+            return COCO_CATEGORY_IDS.map(|id| id as u64).to_vec();
+        }
+        let first = u64::from(*self != Self::coco91());
+        (first..).take(self.len()).collect()
+    }
+
     /// Number of classes, at least 1.
     #[expect(clippy::len_without_is_empty, reason = "a class list is never empty")]
     pub fn len(&self) -> usize {
@@ -156,6 +167,18 @@ mod tests {
             ClassList::numbered(2).iter().collect::<Vec<_>>(),
             ["class_0", "class_1"]
         );
+    }
+
+    #[test]
+    fn names_tell_category_ids() {
+        let ids = ClassList::coco80().category_ids();
+        assert_eq!((ids.len(), ids[11], ids[79]), (80, 13, 90));
+        assert_eq!(
+            ClassList::coco91().category_ids(),
+            (0..91).collect::<Vec<_>>()
+        );
+        let names = ClassList::numbered(80);
+        assert_eq!(names.category_ids(), (1..=80).collect::<Vec<_>>());
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl BBox {
     }
 
     /// The smallest box that holds both.
-    fn hull(self, other: Self) -> Self {
+    #[inline]
+    pub fn hull(self, other: Self) -> Self {
         Self::new(
             self.x1.min(other.x1),
             self.y1.min(other.y1),

@@ -1,5 +1,5 @@
-//! Geometry shared by the `fcos` crates: boxes, the IoU family, pyramid levels and locations, and
-//! the list of class names.
+//! Geometry shared by the `fcos` crates: boxes, the IoU family, pyramid levels and locations, the
+//! list of class names, and writing a file whole or not at all.
 //!
 //! Coordinates are continuous pixels (`f32`): pixel `i` covers `[i, i + 1]`, a box of width `w`
 //! spans `[x, x + w]`, and nothing adds one.
@@ -20,12 +20,14 @@
 
 mod bbox;
 mod classes;
+mod files;
 mod iou;
 mod locations;
 mod ltrb;
 
 pub use bbox::BBox;
 pub use classes::{COCO_CATEGORY_IDS, ClassList, ClassListError};
+pub use files::{sync_folder, temporary_name, write_atomically};
 pub use iou::iou_from_areas;
 pub use locations::{Grid, LocationRule, Locations, Size, pyramid_grids};
 pub use ltrb::{DistanceUnit, Ltrb, Point};

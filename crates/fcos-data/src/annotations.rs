@@ -46,9 +46,6 @@ pub struct LeftOut {
     pub unusable: usize,
 }
 
-/// Longer sides are taken for mistakes.
-const LONGEST_SIDE: f64 = 1e6;
-
 impl Annotations {
     /// Reads an annotation file in COCO's "instances" layout. Labels are the categories in ascending
     /// order of their ids.
@@ -117,7 +114,7 @@ fn read_images(
     let (mut images, mut left_out) = (vec![], LeftOut::default());
     for image in listed {
         let id = image.id.0;
-        match size(&image) {
+        match image.size() {
             Some(size) => images.push(AnnotatedImage {
                 id,
                 size,
@@ -137,17 +134,6 @@ fn read_images(
         }
     }
     Ok((images, left_out))
-}
-
-fn size(image: &CocoImage) -> Option<Size> {
-    let side = |side: Option<f64>| {
-        side.filter(|s| (1.0..=LONGEST_SIDE).contains(s))
-            .map(|s| s as usize)
-    };
-    Some(Size {
-        width: side(image.width)?,
-        height: side(image.height)?,
-    })
 }
 
 fn usable_box(annotation: &CocoAnnotation) -> Option<[f32; 4]> {

@@ -90,6 +90,8 @@ struct Assembly {
     labels: BTreeMap<u64, u32>,
     images: HashMap<u64, Listed>,
     annotation_ids: HashSet<u64>,
+    /// Record, label and the corners' bits.
+    boxes: HashSet<(usize, u32, [u32; 4])>,
     records: Vec<ImageRecord>,
     report: HealthReport,
 }
@@ -100,6 +102,7 @@ impl Assembly {
             labels: category_ids.iter().copied().zip(0..).collect(),
             images: HashMap::new(),
             annotation_ids: HashSet::new(),
+            boxes: HashSet::new(),
             records: Vec::new(),
             report: HealthReport::default(),
         }
@@ -111,12 +114,8 @@ impl Assembly {
         annotations: &Path,
         images_dir: &Path,
     ) -> Result<(), DataError> {
-        let CocoImage {
-            id,
-            file_name,
-            width,
-            height,
-        } = image;
+        let annotated = image.size();
+        let CocoImage { id, file_name, .. } = image;
         let file_name = file_name.ok_or_else(|| DataError::NoFileName {
             path: annotations.into(),
             id: id.0,
@@ -129,7 +128,7 @@ impl Assembly {
                 second: file_name,
             });
         }
-        let listed = match find_size(&images_dir.join(&file_name), width, height) {
+        let listed = match find_size(&images_dir.join(&file_name), annotated) {
             Ok(size) => {
                 self.records.push(ImageRecord::new(id.0, file_name, size));
                 Listed::Kept(self.records.len() - 1)
@@ -177,6 +176,11 @@ impl Assembly {
             self.records[index].crowd.push(bbox);
             self.note(FindingKind::Crowd, annotation, String::new());
         } else {
+            let corners = <[f32; 4]>::from(bbox);
+            if !self.boxes.insert((index, label, corners.map(f32::to_bits))) {
+                let detail = format!("corners {corners:?}");
+                self.note(FindingKind::DuplicateBox, annotation, detail);
+            }
             self.records[index].boxes.push(bbox);
             self.records[index].labels.push(label);
         }
@@ -223,7 +227,6 @@ impl Assembly {
     fn finish(mut self, classes: &ClassList) -> (Vec<ImageRecord>, HealthReport) {
         let mut boxes_per_class = vec![0; classes.len()];
         for record in &self.records {
-            note_duplicates(record, &mut self.report);
             record
                 .labels
                 .iter()
@@ -262,32 +265,12 @@ impl ImageRecord {
 }
 
 /// The annotated size, else the file's; a finding if there is no such file, or it tells no size.
-fn find_size(
-    path: &Path,
-    width: Option<f64>,
-    height: Option<f64>,
-) -> Result<Size, (FindingKind, String)> {
+fn find_size(path: &Path, annotated: Option<Size>) -> Result<Size, (FindingKind, String)> {
     if !path.is_file() {
         return Err((FindingKind::MissingFile, path.display().to_string()));
     }
-    let side = |side: Option<f64>| side.filter(|&s| s >= 1.0).map(|s| s as usize);
-    match (side(width), side(height)) {
-        (Some(width), Some(height)) => Ok(Size { width, height }),
-        _ => decode_size(path).map_err(|e| (FindingKind::UnreadableFile, e.to_string())),
-    }
-}
-
-/// Notes every box whose class and corners stood in the image before.
-fn note_duplicates(record: &ImageRecord, report: &mut HealthReport) {
-    let mut seen = HashSet::new();
-    for (&bbox, &label) in record.boxes.iter().zip(&record.labels) {
-        let corners = <[f32; 4]>::from(bbox);
-        if !seen.insert((label, corners.map(f32::to_bits))) {
-            let detail = format!("corners {corners:?}");
-            let kind = FindingKind::DuplicateBox;
-            report.add(image_finding(kind, &record.file_name, record.id, detail));
-        }
-    }
+    let decode = || decode_size(path).map_err(|e| (FindingKind::UnreadableFile, e.to_string()));
+    annotated.map_or_else(decode, Ok)
 }
 
 fn image_finding(kind: FindingKind, file_name: &str, id: u64, detail: String) -> Finding {

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 
+use fcos_core::Size;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
@@ -82,6 +83,20 @@ impl CocoFile {
         parse(&bytes).map_err(|source| DataError::Json {
             path: path.into(),
             source,
+        })
+    }
+}
+
+/// Longer sides are taken for mistakes.
+const LONGEST_SIDE: f64 = 1e6;
+
+impl CocoImage {
+    /// The annotated size; `None` if a side is missing, below 1 or beyond what any image has.
+    pub fn size(&self) -> Option<Size> {
+        let side = |side: Option<f64>| side.filter(|s| (1.0..=LONGEST_SIDE).contains(s));
+        Some(Size {
+            width: side(self.width)? as usize,
+            height: side(self.height)? as usize,
         })
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fcos_core::{BBox, ClassList, Size};
 use image::RgbImage;
+use rayon::prelude::*;
 
 use crate::assemble::assemble;
 use crate::coco::CocoFile;
@@ -57,7 +58,8 @@ impl Dataset {
     /// whatever their order in the file. Images keep the file's order. Boxes are clipped to their
     /// image; crowd regions, and annotations that can't be used, are no boxes. All that was odd
     /// is in the report. Images without boxes stay: see [`filter_empty`](Self::filter_empty). The
-    /// image files are only looked up, not read, unless their size is not annotated.
+    /// image files are only looked up, not read, unless their size is not annotated: see
+    /// [`check_images`](Self::check_images).
     ///
     /// # Errors
     /// The kinds [`Read`](DataError::Read), [`Json`](DataError::Json),
@@ -181,16 +183,26 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Reads every image's header and adds what [`load`](Self::load) would fail on to the report:
-    /// files that can't be read, and sizes other than annotated. Takes a fraction of a millisecond
-    /// per image.
-    pub fn check_images(&self, report: &mut HealthReport) {
-        for index in 0..self.len() {
+    /// Reads every image's header and leaves out, with a finding, what [`load`](Self::load) would fail
+    /// on: files that can't be read, and sizes other than annotated. Takes a fraction of a
+    /// millisecond per image, on all cores.
+    pub fn check_images(&mut self, report: &mut HealthReport) {
+        let check = |index| {
             let size = decode_size(&self.image_path(index));
-            if let Err(error) = size.and_then(|size| self.check_size(index, size)) {
-                report.add(self.finding(index, error));
-            }
-        }
+            let checked = size.and_then(|size| self.check_size(index, size));
+            checked.err().map(|error| self.finding(index, error))
+        };
+        let findings: Vec<_> = (0..self.len()).into_par_iter().map(check).collect();
+        let mut findings = findings.into_iter();
+        self.records.retain(|record| {
+            let Some(finding) = findings.next().flatten() else {
+                return true;
+            };
+            report.add(finding);
+            report.images = report.images.saturating_sub(1);
+            report.boxes = report.boxes.saturating_sub(record.boxes.len());
+            false
+        });
     }
 
     /// The group of every image for batches of one shape: 0 for landscape, 1 for the others

@@ -1,8 +1,10 @@
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use fcos_core::Size;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use crate::DataError;
 
@@ -14,20 +16,35 @@ use crate::DataError;
 ///
 /// # Errors
 /// [`DataError::Read`] if the file can't be opened, [`DataError::Decode`] if it is damaged, of
-/// another format than JPEG or PNG, or larger than the decoder's memory limit.
+/// another format than JPEG or PNG, or its samples take more than 512 MiB.
 pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
-    let (decoder, orientation) = open(path)?;
+    let file = File::open(path).map_err(|e| DataError::read(path, e))?;
+    let (decoder, orientation) = decoder(path, BufReader::new(file))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| DataError::decode(path, e))?;
     image.apply_orientation(orientation);
     Ok(image.into_rgb8())
 }
 
-/// The upright size of an image file, from its header alone.
+/// The upright size of an image file, from its header alone: what is damaged behind it goes unnoticed.
 ///
 /// # Errors
 /// As [`decode`].
 pub fn decode_size(path: &Path) -> Result<Size, DataError> {
-    let (decoder, orientation) = open(path)?;
+    let read = |length| {
+        let file = File::open(path)?;
+        let mut bytes = Vec::new();
+        file.take(length).read_to_end(&mut bytes)?;
+        Ok(Cursor::new(bytes))
+    };
+    let read = |length| read(length).map_err(|e| DataError::read(path, e));
+    upright_size(path, read(HEADER)?).or_else(|_| upright_size(path, read(u64::MAX)?))
+}
+
+/// Nearly every header ends within so many bytes; of a JPEG file the decoder would read all.
+const HEADER: u64 = 1 << 16;
+
+fn upright_size(path: &Path, bytes: Cursor<Vec<u8>>) -> Result<Size, DataError> {
+    let (decoder, orientation) = decoder(path, bytes)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = match orientation {
         Orientation::Rotate90
@@ -45,23 +62,26 @@ pub fn decode_size(path: &Path) -> Result<Size, DataError> {
     })
 }
 
-fn open(path: &Path) -> Result<(impl ImageDecoder, Orientation), DataError> {
-    let reader = ImageReader::open(path).map_err(|e| DataError::read(path, e))?;
-    let reader = reader
+fn decoder<'a>(
+    path: &'a Path,
+    bytes: impl BufRead + Seek + 'a,
+) -> Result<(impl ImageDecoder, Orientation), DataError> {
+    let reader = ImageReader::new(bytes)
         .with_guessed_format()
         .map_err(|e| DataError::read(path, e))?;
-    let mut decoder = reader
-        .into_decoder()
-        .map_err(|e| DataError::decode(path, e))?;
-    let orientation = decoder
-        .orientation()
-        .map_err(|e| DataError::decode(path, e))?;
-    Ok((decoder, orientation))
+    let decoder = || {
+        let mut decoder = reader.into_decoder()?;
+        // The decoder counts what it needs itself, not what it is to fill.
+        Limits::default().reserve(decoder.total_bytes())?;
+        let orientation = decoder.orientation()?;
+        Ok((decoder, orientation))
+    };
+    decoder().map_err(|e| DataError::decode(path, e))
 }
 
 #[cfg(test)]
 mod tests {
-    use image::{GrayImage, ImageBuffer, Luma, Rgba, RgbaImage};
+    use image::{GrayImage, ImageBuffer, ImageError, Luma, Rgba, RgbaImage};
 
     use super::*;
     use crate::golden;
@@ -113,6 +133,38 @@ mod tests {
         assert_eq!(read(rgba.into()), [1, 2, 3]);
         let deep: ImageBuffer<Luma<u16>, _> = ImageBuffer::from_fn(2, 1, |_, _| Luma([257 * 50]));
         assert_eq!(read(deep.into()), [50; 3]);
+    }
+
+    /// 200000 × 200000 pixels, by the header of a tiny file.
+    #[test]
+    fn what_no_memory_can_hold_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("bomb.png");
+        RgbImage::new(1, 1).save(&path).expect("writes");
+        let mut bytes = std::fs::read(&path).expect("reads");
+        bytes[16..24].copy_from_slice(&[200_000u32.to_be_bytes(); 2].concat());
+        bytes[29..33].copy_from_slice(&0x76591F5D_u32.to_be_bytes()); // the chunk's CRC
+        std::fs::write(&path, bytes).expect("writes");
+        for result in [decode(&path).map(drop), decode_size(&path).map(drop)] {
+            let Err(DataError::Decode { source, .. }) = result else {
+                panic!("{result:?}");
+            };
+            assert!(matches!(source, ImageError::Limits(_)), "{source}");
+        }
+    }
+
+    /// A header behind 200 KB of comments is found in the second attempt.
+    #[test]
+    fn sizes_behind_long_metadata_are_found() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("long.jpg");
+        RgbImage::new(30, 20).save(&path).expect("writes");
+        let bytes = std::fs::read(&path).expect("reads");
+        let comment = [&[0xFF, 0xFE, 0xFF, 0xFF][..], &[b' '; 0xFFFD]].concat();
+        let long = [&bytes[..2], &comment.repeat(3), &bytes[2..]].concat();
+        std::fs::write(&path, long).expect("writes");
+        let size = decode_size(&path).expect("has a header");
+        assert_eq!((size.width, size.height), (30, 20));
     }
 
     #[test]

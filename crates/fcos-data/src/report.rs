@@ -8,9 +8,9 @@ use std::fmt;
 pub enum FindingKind {
     /// The image file is not on disk. The image is left out.
     MissingFile,
-    /// The image's size is neither annotated nor readable from the file. The image is left out.
+    /// The image's header can't be read. The image is left out.
     UnreadableFile,
-    /// The file's upright size is not the annotated one. The image stays, loading it fails.
+    /// The file's upright size is not the annotated one. The image is left out.
     SizeMismatch,
     /// The annotation's image is not listed. The annotation is left out.
     UnknownImage,
@@ -38,7 +38,7 @@ impl FindingKind {
         match self {
             Self::MissingFile => "image file missing (left out)",
             Self::UnreadableFile => "image file unreadable (left out)",
-            Self::SizeMismatch => "image size differs from the annotated one (can't be loaded)",
+            Self::SizeMismatch => "image size differs from the annotated one (left out)",
             Self::UnknownImage => "annotation of an unknown image (left out)",
             Self::UnknownCategory => "annotation of an unknown category (left out)",
             Self::DegenerateBox => "box without a usable size (left out)",

@@ -175,6 +175,12 @@ fn findings_name_the_place() {
     let (_, report) = Files::new().read(json).expect("reads");
     let expected = "b.png, image 2, annotation 5, bbox [15, 1, 10, 2] in 20x50";
     assert_eq!(report.findings()[0].to_string(), expected);
+
+    let twice = BOX_A.replace(r#""id": 1, "#, r#""id": 6, "#);
+    let json = instances(IMAGES, CATEGORIES, &format!("{BOX_A}, {BOX_B}, {twice}"));
+    let (_, report) = Files::new().read(json).expect("reads");
+    let expected = "a.png, image 1, annotation 6, corners [2.0, 3.0, 12.0, 23.0]";
+    assert_eq!(report.findings()[0].to_string(), expected);
 }
 
 #[test]
@@ -219,6 +225,11 @@ fn odd_images() {
         ),
         (
             r#"{"id": 3, "file_name": "b.png", "width": -1, "height": NaN}"#,
+            None,
+            3,
+        ),
+        (
+            r#"{"id": 3, "file_name": "b.png", "width": 1e300, "height": 50}"#,
             None,
             3,
         ),
@@ -361,13 +372,14 @@ fn another_sets_labels() {
 }
 
 #[test]
-fn sizes_other_than_annotated_are_errors_and_found_beforehand() {
+fn images_that_loading_fails_on_are_found_beforehand_and_left_out() {
     let images = r#"{"id": 1, "file_name": "a.png", "width": 30, "height": 40},
         {"id": 2, "file_name": "b.png", "width": 20, "height": 50},
         {"id": 3, "file_name": "empty.png", "width": 20, "height": 50}"#;
     let files = Files::new();
-    let (dataset, mut report) = files
-        .read(instances(images, CATEGORIES, ""))
+    let annotations = format!("{BOX_A}, {BOX_B}");
+    let (mut dataset, mut report) = files
+        .read(instances(images, CATEGORIES, &annotations))
         .expect("reads");
     let error = dataset.load(0).expect_err("other size").to_string();
     assert!(
@@ -383,6 +395,11 @@ fn sizes_other_than_annotated_are_errors_and_found_beforehand() {
     dataset.check_images(&mut report);
     assert_eq!(report.count(FindingKind::SizeMismatch), 1);
     assert_eq!(report.count(FindingKind::UnreadableFile), 1);
+    let found: Vec<_> = report.findings().iter().map(|f| f.image_id).collect();
+    assert_eq!(found[found.len() - 2..], [Some(1), Some(3)]);
+    assert_eq!((report.images, report.boxes), (1, 1));
+    let left: Vec<_> = dataset.samples().iter().map(|record| record.id).collect();
+    assert_eq!(left, [2]);
 }
 
 /// A value of any JSON kind, more often of the right one.

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -24,13 +25,17 @@ pub struct DetectorConfig {
     pub postprocess: PostprocessConfig,
     /// Class names by label; as many as the network has classes.
     pub classes: ClassList,
+    /// The data set's category ids by label, for writing results; a file without them has those that
+    /// [the names tell](ClassList::category_ids).
+    #[serde(default)]
+    pub category_ids: Vec<u64>,
     /// Where the weights come from, for people to read.
     pub provenance: String,
 }
 
 impl DetectorConfig {
     /// Default preprocessing and postprocessing around a network, whose number of classes becomes
-    /// that of the names.
+    /// that of the names, with the category ids that [they tell](ClassList::category_ids).
     pub fn new(model: FcosConfig, classes: ClassList) -> Self {
         Self {
             model: FcosConfig {
@@ -40,6 +45,7 @@ impl DetectorConfig {
             preprocess: PreprocessConfig::default(),
             location_rule: LocationRule::default(),
             postprocess: PostprocessConfig::default(),
+            category_ids: classes.category_ids(),
             classes,
             provenance: String::new(),
         }
@@ -56,8 +62,8 @@ impl DetectorConfig {
     /// Reads what [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// If the file can't be read, is damaged, or holds another number of class names than the
-    /// network has classes. Nothing is loaded in part.
+    /// If the file can't be read, is damaged, or holds another number of class names or of distinct
+    /// category ids than the network has classes. Nothing is loaded in part.
     pub fn load(path: &Path, device: &Device) -> Result<(Fcos, Self), WeightsError> {
         let (model, mut config): (Fcos, Self) = weights::load(path, device)?;
         config.model = model.config().clone();
@@ -66,6 +72,21 @@ impl DetectorConfig {
             return Err(WeightsError::Classes {
                 path: path.into(),
                 names,
+                classes,
+            });
+        }
+        if config.category_ids.is_empty() {
+            config.category_ids = config.classes.category_ids();
+        }
+        let (ids, distinct) = (
+            &config.category_ids,
+            BTreeSet::from_iter(&config.category_ids),
+        );
+        if ids.len() != classes || distinct.len() != classes {
+            return Err(WeightsError::CategoryIds {
+                path: path.into(),
+                ids: ids.len(),
+                distinct: distinct.len(),
                 classes,
             });
         }

@@ -6,7 +6,9 @@ use burn::module::Module;
 use burn::tensor::{DataError, Device, ExecutionError, Tensor, TensorData, Transaction};
 use fcos_core::{Locations, Size};
 use fcos_data::Prepared;
-use fcos_postprocess::{Detection, HeadOutput, PostprocessError, postprocess, scale_to_original};
+use fcos_postprocess::{
+    Detection, HeadOutput, PostprocessError, Postprocessed, postprocess_counted, scale_to_original,
+};
 use image::RgbImage;
 use web_time::Instant;
 
@@ -40,6 +42,9 @@ pub enum PredictError {
 pub struct BatchDetections {
     /// Per image, best score first; boxes in pixels of the original image.
     pub detections: Vec<Vec<Detection>>,
+    /// Per image, how many (location, class) pairs were left out because a number was none: not 0 if
+    /// weights are broken.
+    pub dropped: Vec<usize>,
     /// Time per stage for the whole batch.
     pub timings: Timings,
 }
@@ -160,11 +165,16 @@ impl Started<'_> {
         let [_, _, height, width] = self.shape;
         let strides = config.model.strides();
         let locations = Locations::new(Size { width, height }, &strides, config.location_rule);
-        let detections = (0..self.images.len())
+        let found = (0..self.images.len())
             .map(|i| self.detections(i, outputs.image(i), &locations))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let (detections, dropped) = found
+            .into_iter()
+            .map(|found| (found.detections, found.dropped))
+            .unzip();
         Ok(BatchDetections {
             detections,
+            dropped,
             timings: Timings {
                 preprocess: self.preprocess,
                 forward,
@@ -178,18 +188,19 @@ impl Started<'_> {
         index: usize,
         head: HeadOutput<'_>,
         locations: &Locations,
-    ) -> Result<Vec<Detection>, PostprocessError> {
+    ) -> Result<Postprocessed, PostprocessError> {
         let config = &self.pipeline.config;
         let (image, prepared) = (self.images[index], &self.prepared[index]);
         let unit = config.model.distance_unit();
-        let mut found = postprocess(head, locations, unit, prepared.size, &config.postprocess)?;
+        let settings = &config.postprocess;
+        let mut found = postprocess_counted(head, locations, unit, prepared.size, settings)?;
         let original = Size {
             width: image.width() as usize,
             height: image.height() as usize,
         };
-        scale_to_original(&mut found, prepared.scale, original)?;
-        if config.postprocess.nms.legacy_plus_one {
-            found.iter_mut().for_each(include_last_pixel);
+        scale_to_original(&mut found.detections, prepared.scale, original)?;
+        if settings.nms.legacy_plus_one {
+            found.detections.iter_mut().for_each(include_last_pixel);
         }
         Ok(found)
     }
@@ -259,7 +270,8 @@ mod tests {
         let n: usize = grids.iter().map(|g| g.width * g.height).sum();
         let bytes: usize = data.iter().map(|d| 4 * d.num_elements()).sum();
         assert_eq!(bytes, 4 * b * n * (3 + 5));
-        assert_eq!(started.finish(data).expect("finishes").detections.len(), 2);
+        let found = started.finish(data).expect("finishes");
+        assert_eq!((found.detections.len(), found.dropped), (2, vec![0, 0]));
         assert!(
             pipeline
                 .predict(&[])
@@ -267,5 +279,19 @@ mod tests {
                 .detections
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn outputs_that_are_no_numbers_are_counted() {
+        let classes = ClassList::new(["cat", "dog", "bird"]).expect("three names");
+        let config = DetectorConfig::new(FcosConfig::tiny(), classes);
+        let model = config.model.init(&Device::flex()).expect("valid");
+        let mut tensors = model.tensors();
+        let bias = TensorData::new(vec![0.0, f32::NAN, 0.0], [3]);
+        tensors.insert("head.cls_logits.bias".into(), bias);
+        let model = model.with_tensors(tensors).expect("fit");
+        let pipeline = Pipeline::new(model, config);
+        let found = pipeline.predict(&[&RgbImage::new(40, 30)]).expect("finds");
+        assert!(found.dropped[0] > 0, "{:?}", found.dropped);
     }
 }

@@ -35,8 +35,7 @@ mod structure;
 mod torchvision;
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -95,8 +94,7 @@ struct Version {
 }
 
 /// Writes a network and `metadata`, anything that serde can write as JSON, to `path`. The file
-/// appears whole or not at all: it is
-/// written under a temporary name beside `path`, flushed to the disk, and renamed.
+/// appears whole or not at all ([`write_atomically`](fcos_core::write_atomically)).
 ///
 /// # Errors
 /// If the file can't be written, or the network is [folded](Fcos::fold_batch_norm).
@@ -105,7 +103,7 @@ pub fn save(path: &Path, model: &Fcos, metadata: &impl Serialize) -> Result<(), 
         return Err(WeightsError::Folded { path: path.into() });
     }
     let bytes = encode(path, model, metadata)?;
-    write_whole(path, &bytes).map_err(|source| io_error(path, source))
+    fcos_core::write_atomically(path, &bytes).map_err(|source| io_error(path, source))
 }
 
 /// Reads a network onto `device`, with the metadata that was written with it.
@@ -199,34 +197,6 @@ fn encode(path: &Path, model: &Fcos, metadata: &impl Serialize) -> Result<Vec<u8
     views
         .and_then(|views| safetensors::serialize(views, Some(entries)))
         .map_err(|e| broken(path, e))
-}
-
-/// Writes to a temporary name in the same folder, flushes, renames, and flushes the folder.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = write_and_sync(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    if let Err(error) = written {
-        let _ = fs::remove_file(&temporary); // the error that counts is the first
-        return Err(error);
-    }
-    sync_folder(path)
-}
-
-fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Makes a rename last: on Unix the folder is a file of its own.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    if !cfg!(unix) {
-        return Ok(());
-    }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn io_error(path: &Path, source: io::Error) -> WeightsError {

@@ -19,7 +19,7 @@ use fcos_model::Fcos;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
-use crate::files::{io_error, sync_folder, temporary_name, write_atomically};
+use crate::files::{io_error, temporary_name, write_atomically};
 
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
@@ -94,12 +94,11 @@ impl CheckpointFolder {
         let json =
             serde_json::to_string_pretty(state).map_err(|e| io_error(&temporary, e.into()))?;
         write_atomically(&temporary.join(STATE), &json)?;
-        sync_folder(&temporary)?;
 
         remove_folder(&target)?;
         fs::rename(&temporary, &target).map_err(|e| io_error(&target, e))?;
+        fcos_core::sync_folder(&self.0).map_err(|e| io_error(&self.0, e))?;
         write_atomically(&self.0.join(LATEST), &name)?;
-        sync_folder(&self.0)?;
         self.remove_all_but(&name)
     }
 

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use fcos_core::{ClassList, LocationRule};
-use fcos_data::{AugmentConfig, PreprocessConfig};
+use fcos_core::LocationRule;
+use fcos_data::{AugmentConfig, Dataset, PreprocessConfig};
 use fcos_loss::LossConfig;
 use fcos_model::{ANCHOR_SIDE, BoxActivation, DetectorConfig, FcosConfig};
 use fcos_postprocess::PostprocessConfig;
@@ -138,10 +138,10 @@ impl TrainConfig {
         })
     }
 
-    /// What a detector trained by these settings needs to predict.
-    pub fn detector(&self, classes: ClassList) -> DetectorConfig {
+    /// What a detector trained on this data by these settings needs to predict.
+    pub fn detector(&self, data: &Dataset) -> DetectorConfig {
         let model = FcosConfig {
-            num_classes: classes.len(),
+            num_classes: data.classes.len(),
             ..self.model.clone()
         };
         DetectorConfig {
@@ -149,7 +149,8 @@ impl TrainConfig {
             preprocess: self.preprocess.clone(),
             location_rule: self.location_rule,
             postprocess: self.postprocess,
-            classes,
+            classes: data.classes.clone(),
+            category_ids: data.category_ids.clone(),
             provenance: format!("trained by fcos-train {}", env!("CARGO_PKG_VERSION")),
         }
     }

@@ -114,7 +114,7 @@ pub fn write_curves(charts: &[Chart], path: &Path) -> Result<(), CurvesError> {
         path: path.into(),
         reason: e.to_string(),
     })?;
-    std::fs::write(path, svg).map_err(|source| CurvesError::Write {
+    fcos_core::write_atomically(path, svg.as_bytes()).map_err(|source| CurvesError::Write {
         path: path.into(),
         source,
     })

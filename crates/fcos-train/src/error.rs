@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use fcos_data::{AugmentError, DataError, PreprocessError, SamplerError};
+use fcos_data::{AugmentError, DataError, HealthReport, PreprocessError, SamplerError};
 use fcos_loss::LossConfigError;
 use fcos_model::weights::WeightsError;
 use fcos_model::{ConfigError, PredictError};
@@ -77,8 +77,11 @@ pub enum TrainError {
         image_ids: Vec<u64>,
     },
     /// There is no image with boxes to learn from.
-    #[error("no training image has a usable box")]
-    NothingToLearn,
+    #[error("no training image has a usable box: {health}")]
+    NothingToLearn {
+        /// What was found instead.
+        health: HealthReport,
+    },
     /// The loader's threads ended before the run did.
     #[error("loading batch {iteration} failed: {reason}")]
     Loader {

@@ -1,8 +1,8 @@
-//! Writing so that a kill at any moment leaves either the old content or the new.
+//! [`fcos_core::write_atomically`] with this crate's errors.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+pub(crate) use fcos_core::temporary_name;
 
 use crate::TrainError;
 
@@ -13,32 +13,6 @@ pub(crate) fn io_error(path: &Path, source: std::io::Error) -> TrainError {
     }
 }
 
-/// The neighbour under which a file is written before it takes its own name.
-pub(crate) fn temporary_name(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".tmp");
-    path.with_file_name(name)
-}
-
-/// Writes under a temporary name, syncs, and renames.
 pub(crate) fn write_atomically(path: &Path, text: &str) -> Result<(), TrainError> {
-    let temporary = temporary_name(path);
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|e| io_error(path, e))
-}
-
-/// Makes what was written or renamed in a folder durable.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), TrainError> {
-    // Windows can't open a folder for this, and needs no such call.
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|f| f.sync_all())
-            .map_err(|e| io_error(folder, e))?;
-    }
-    Ok(())
+    fcos_core::write_atomically(path, text.as_bytes()).map_err(|e| io_error(path, e))
 }

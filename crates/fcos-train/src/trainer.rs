@@ -117,7 +117,7 @@ impl Trainer {
         );
 
         let device = device.clone().autodiff();
-        let model = config.detector(train.classes.clone()).model;
+        let model = config.detector(&train).model;
         let model = model.init_seeded(config.recipe.seed, &device)?;
         let total = config.recipe.total_iterations(train.len());
         let normalizer = config.loss.init_normalizer();
@@ -312,7 +312,7 @@ impl Trainer {
     }
 
     fn detector_config(&self) -> DetectorConfig {
-        self.config.detector(self.train.classes.clone())
+        self.config.detector(&self.train)
     }
 }
 
@@ -346,10 +346,12 @@ fn started(model: Fcos, config: &TrainConfig) -> Result<Fcos, TrainError> {
 
 fn load_train(config: &TrainConfig) -> Result<(Dataset, HealthReport), TrainError> {
     let data = &config.data;
-    let (dataset, health) = Dataset::from_coco(&data.train_annotations, &data.train_images)?;
+    let (mut dataset, mut health) =
+        Dataset::from_coco(&data.train_annotations, &data.train_images)?;
+    dataset.check_images(&mut health);
     let dataset = dataset.filter_empty();
     if dataset.is_empty() {
-        return Err(TrainError::NothingToLearn);
+        return Err(TrainError::NothingToLearn { health });
     }
     Ok((dataset, health))
 }

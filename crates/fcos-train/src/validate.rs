@@ -35,7 +35,8 @@ impl Validation {
         Self::open(annotations, &images, classes).map(Some)
     }
 
-    /// Reads annotations whose classes must be those of the model.
+    /// Reads annotations whose classes must be those of the model. Objects on images that can't be
+    /// read count as missed.
     ///
     /// # Errors
     /// If the files can't be read or the classes differ.
@@ -44,7 +45,8 @@ impl Validation {
         images: &Path,
         classes: &ClassList,
     ) -> Result<Self, TrainError> {
-        let (dataset, health) = Dataset::from_coco(annotations, images)?;
+        let (mut dataset, mut health) = Dataset::from_coco(annotations, images)?;
+        dataset.check_images(&mut health);
         let dataset = dataset.with_classes(classes)?;
         let evaluator = CocoEvaluator::from_file(annotations)?;
         Ok(Self {
@@ -103,12 +105,13 @@ impl Validation {
         pipeline: &Pipeline,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<ResultRow>, TrainError> {
-        let mut rows = Vec::new();
-        let mut failures = Vec::new();
+        let (mut rows, mut dropped, mut failures) = (Vec::new(), 0, Vec::new());
         for index in 0..self.len() {
             match self.dataset.load(index) {
                 Ok(image) => {
-                    let found = pipeline.predict(&[&image])?.detections.remove(0);
+                    let mut batch = pipeline.predict(&[&image])?;
+                    let found = batch.detections.remove(0);
+                    dropped += batch.dropped[0];
                     rows.extend(found.iter().map(|d| ResultRow {
                         image_id: self.dataset.sample(index).id,
                         category_id: self.dataset.category_ids[d.label as usize],
@@ -119,6 +122,9 @@ impl Validation {
                 Err(error) => failures.push(error),
             }
             progress(index + 1);
+        }
+        if dropped > 0 {
+            tracing::warn!(dropped, "outputs of the network are no finite numbers");
         }
         let skipped = failures.len();
         if let Some(first) = failures.into_iter().next() {

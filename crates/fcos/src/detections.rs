@@ -1,7 +1,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use fcos_core::{BBox, ClassList};
+use fcos_core::BBox;
 use serde::Serialize;
 
 /// One detected object.
@@ -19,7 +19,10 @@ pub struct Detection {
 
 /// The objects found in one image, best score first. Derefs to a slice of [`Detection`]s.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Detections(Vec<Detection>);
+pub struct Detections {
+    found: Vec<Detection>,
+    dropped: usize,
+}
 
 /// One row of a COCO results list, with the names that people want beside the numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,7 +42,11 @@ pub struct CocoResult {
 }
 
 impl Detections {
-    pub(crate) fn new(found: &[fcos_postprocess::Detection], names: &[Arc<str>]) -> Self {
+    pub(crate) fn new(
+        found: &[fcos_postprocess::Detection],
+        dropped: usize,
+        names: &[Arc<str>],
+    ) -> Self {
         let unnamed: Arc<str> = Arc::from("?");
         let name = |label: u32| names.get(label as usize).unwrap_or(&unnamed).clone();
         let detection = |d: &fcos_postprocess::Detection| Detection {
@@ -48,17 +55,26 @@ impl Detections {
             score: d.score,
             bbox: d.bbox,
         };
-        Self(found.iter().map(detection).collect())
+        Self {
+            found: found.iter().map(detection).collect(),
+            dropped,
+        }
+    }
+
+    /// How many candidates were left out because the network's outputs for them were no finite numbers.
+    /// Not 0 means that the weights are broken: objects may be missing.
+    pub fn dropped(&self) -> usize {
+        self.dropped
     }
 
     /// Only those whose score is at least `score`.
     pub fn with_min_score(mut self, score: f32) -> Self {
-        self.0.retain(|d| d.score >= score);
+        self.found.retain(|d| d.score >= score);
         self
     }
 
-    /// Rows of a COCO results list. `category_ids` gives the id of each label;
-    /// [`label_ids`] numbers them from 1.
+    /// Rows of a COCO results list. `category_ids` gives the id of each label, as
+    /// [`DetectorConfig::category_ids`](crate::DetectorConfig::category_ids) does.
     pub fn to_coco(&self, image_id: u64, file_name: &str, category_ids: &[u64]) -> Vec<CocoResult> {
         let row = |d: &Detection| CocoResult {
             image_id,
@@ -71,20 +87,15 @@ impl Detections {
             file_name: file_name.into(),
             category_name: d.name.to_string(),
         };
-        self.0.iter().map(row).collect()
+        self.found.iter().map(row).collect()
     }
-}
-
-/// Category ids 1, 2, 3, … for classes whose data set is not at hand.
-pub fn label_ids(classes: &ClassList) -> Vec<u64> {
-    (1..=classes.len() as u64).collect()
 }
 
 impl Deref for Detections {
     type Target = [Detection];
 
     fn deref(&self) -> &[Detection] {
-        &self.0
+        &self.found
     }
 }
 
@@ -93,7 +104,7 @@ impl<'a> IntoIterator for &'a Detections {
     type IntoIter = std::slice::Iter<'a, Detection>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.found.iter()
     }
 }
 
@@ -102,7 +113,7 @@ impl IntoIterator for Detections {
     type IntoIter = std::vec::IntoIter<Detection>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.found.into_iter()
     }
 }
 
@@ -117,7 +128,7 @@ mod tests {
             label,
         };
         let names = [Arc::from("cat"), Arc::from("dog")];
-        Detections::new(&[found(1, 0.9), found(0, 0.5), found(7, 0.1)], &names)
+        Detections::new(&[found(1, 0.9), found(0, 0.5), found(7, 0.1)], 0, &names)
     }
 
     #[test]

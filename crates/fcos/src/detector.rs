@@ -178,7 +178,9 @@ impl Detector {
     }
 
     fn named(&self, batch: &BatchDetections) -> Vec<Detections> {
-        let found = batch.detections.iter();
-        found.map(|f| Detections::new(f, &self.names)).collect()
+        let found = batch.detections.iter().zip(&batch.dropped);
+        found
+            .map(|(found, &dropped)| Detections::new(found, dropped, &self.names))
+            .collect()
     }
 }

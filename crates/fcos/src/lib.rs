@@ -64,7 +64,7 @@ mod detector;
 mod device;
 pub mod draw;
 
-pub use detections::{CocoResult, Detection, Detections, label_ids};
+pub use detections::{CocoResult, Detection, Detections};
 pub use detector::{Detector, DetectorError};
 pub use device::{DeviceError, DeviceSpec, FoundDevice};
 pub use draw::{Label, draw_detections, side_by_side};

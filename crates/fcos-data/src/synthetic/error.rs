@@ -19,10 +19,10 @@ pub enum SyntheticError {
         /// The target.
         path: PathBuf,
     },
-    /// The target holds files that were not generated; they are left alone.
-    #[error("{} is not empty and holds no generated data set: choose another folder", path.display())]
+    /// A folder that would be replaced holds something that was not generated; all is left alone.
+    #[error("{} is no part of a generated data set: choose another folder", path.display())]
     ForeignFolder {
-        /// The target.
+        /// What was found.
         path: PathBuf,
     },
     /// A file or folder cannot be read, written, renamed or removed.

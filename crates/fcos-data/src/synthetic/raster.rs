@@ -77,7 +77,7 @@ impl Mask {
             mask.coverage.push(coverage);
             let in_image = x >= 0 && y >= 0 && x < width as i32 && y < height as i32;
             if let Some(extent) = extent.filter(|_| in_image) {
-                mask.bbox = Some(mask.bbox.map_or(extent, |b| union(b, extent)));
+                mask.bbox = Some(mask.bbox.map_or(extent, |b| b.hull(extent)));
             }
         }
         mask
@@ -124,27 +124,17 @@ fn cover(placement: Placement, x: i32, y: i32) -> (f32, Option<BBox>) {
 fn supersample(placement: Placement, left: f32, top: f32) -> (f32, Option<BBox>) {
     const STEP: f32 = 1.0 / SAMPLES as f32;
     let mut inside = 0;
-    let mut extent = None;
+    let mut extent: Option<BBox> = None;
     for i in 0..SAMPLES * SAMPLES {
         let x = left + (i % SAMPLES) as f32 * STEP;
         let y = top + (i / SAMPLES) as f32 * STEP;
         if placement.contains([x + STEP / 2.0, y + STEP / 2.0]) {
             let cell = BBox::new(x, y, x + STEP, y + STEP);
             inside += 1;
-            extent = Some(extent.map_or(cell, |e| union(e, cell)));
+            extent = Some(extent.map_or(cell, |e| e.hull(cell)));
         }
     }
     (inside as f32 * STEP * STEP, extent)
-}
-
-/// The smallest box around two.
-fn union(a: BBox, b: BBox) -> BBox {
-    BBox::new(
-        a.x1.min(b.x1),
-        a.y1.min(b.y1),
-        a.x2.max(b.x2),
-        a.y2.max(b.y2),
-    )
 }
 
 #[cfg(test)]
@@ -176,7 +166,7 @@ mod tests {
                 assert_eq!(coverage, mask.at(x, y), "{placement:?} at {x}, {y}");
                 area += coverage;
                 if let Some(e) = extent.filter(|_| (0..100).contains(&x) && (0..80).contains(&y)) {
-                    bbox = Some(bbox.map_or(e, |b| union(b, e)));
+                    bbox = Some(bbox.map_or(e, |b| b.hull(e)));
                 }
             }
             assert_eq!(bbox, mask.bbox, "{placement:?}");

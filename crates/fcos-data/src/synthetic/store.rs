@@ -17,7 +17,7 @@ use crate::rng::Rng;
 /// Counts up whenever the same configuration would give other files.
 const VERSION: u32 = 2;
 
-/// Written last: a folder without it is no data set.
+/// Marks a folder as generated; what it says is written last.
 const MANIFEST: &str = "fcos-synthetic.json";
 
 /// A generated data set on disk.
@@ -110,7 +110,8 @@ impl Split {
 ///
 /// # Errors
 /// [`SyntheticError::InvalidConfig`] for a field outside its range,
-/// [`SyntheticError::ForeignFolder`] for a folder with other contents, which stay untouched,
+/// [`SyntheticError::ForeignFolder`] if `dir` would have to be replaced, or a `<dir>.partial` removed,
+/// but holds something else beside a data set's entries or has no manifest; then all stays untouched,
 /// [`SyntheticError::NoFolderName`] for a path such as `..`, and the kinds for files that cannot be
 /// read or written.
 pub fn generate(dir: &Path, config: &SyntheticConfig) -> Result<SyntheticDataset, SyntheticError> {
@@ -120,6 +121,8 @@ pub fn generate(dir: &Path, config: &SyntheticConfig) -> Result<SyntheticDataset
         return Ok(describe(dir, manifest, true));
     }
     let partial = partial_folder(dir)?;
+    check_ours(dir)?;
+    check_ours(&partial)?;
     remove_folder(&partial)?;
     let manifest = write_dataset(&partial, config)?;
     remove_folder(dir)?;
@@ -144,20 +147,38 @@ fn read_manifest(dir: &Path) -> Result<Option<Manifest>, SyntheticError> {
     let path = dir.join(MANIFEST);
     match fs::read(&path) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => check_vacant(dir).map(|()| None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(io_error(&path, e)),
     }
 }
 
-/// That a folder without a manifest is missing or empty, so that no one's files get lost.
-fn check_vacant(dir: &Path) -> Result<(), SyntheticError> {
-    let vacant = match fs::read_dir(dir) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => true,
-        Err(e) => return Err(io_error(dir, e)),
+/// That a folder is missing or empty, or has a manifest and only what stands beside one, so that no
+/// one's files get lost.
+fn check_ours(dir: &Path) -> Result<(), SyntheticError> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|e| io_error(dir, e))?,
     };
-    let foreign = || SyntheticError::ForeignFolder { path: dir.into() };
-    vacant.then_some(()).ok_or_else(foreign)
+    let manifest = dir.join(MANIFEST);
+    let generated = manifest.is_file();
+    for entry in entries {
+        let path = entry.map_err(|e| io_error(dir, e))?.path();
+        if !generated || (path != manifest && !split_entries(dir).contains(&path)) {
+            return Err(SyntheticError::ForeignFolder { path });
+        }
+    }
+    Ok(())
+}
+
+/// What stands beside the manifest.
+fn split_entries(dir: &Path) -> [PathBuf; 4] {
+    let [train, val] = [Split::Train, Split::Val];
+    [
+        train.folder(dir),
+        val.folder(dir),
+        train.annotations(dir),
+        val.annotations(dir),
+    ]
 }
 
 fn is_current(manifest: &Manifest, config: &SyntheticConfig) -> bool {
@@ -191,21 +212,32 @@ fn partial_folder(dir: &Path) -> Result<PathBuf, SyntheticError> {
     Ok(dir.with_file_name(name))
 }
 
+/// Removes a folder that is [ours](check_ours); the manifest with the folder, at last, so that a kill
+/// leaves one that still is.
 fn remove_folder(dir: &Path) -> Result<(), SyntheticError> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error(dir, e)),
-        _ => Ok(()),
+    for path in split_entries(dir).iter().map(PathBuf::as_path).chain([dir]) {
+        let removed = match path.is_dir() {
+            true => fs::remove_dir_all(path),
+            false => fs::remove_file(path),
+        };
+        match removed {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error(path, e)),
+            _ => (),
+        }
     }
+    Ok(())
 }
 
 fn write_dataset(dir: &Path, config: &SyntheticConfig) -> Result<Manifest, SyntheticError> {
+    fs::create_dir_all(dir).map_err(|e| io_error(dir, e))?;
+    let path = dir.join(MANIFEST);
+    write_file(&path, b"")?; // for a later run to see whose the folder is
     let manifest = Manifest {
         version: VERSION,
         config: config.clone(),
         train: write_split(dir, config, Split::Train)?,
         val: write_split(dir, config, Split::Val)?,
     };
-    let path = dir.join(MANIFEST);
     write_json(&path, serde_json::to_vec_pretty(&manifest))?;
     Ok(manifest)
 }

@@ -250,6 +250,7 @@ fn half_written_folders_are_regenerated() {
         // What a run that was stopped leaves behind.
         fs::create_dir_all(root.path().join("set.partial/train")).unwrap();
         fs::write(root.path().join("set.partial/train/junk.png"), b"junk").unwrap();
+        fs::write(root.path().join("set.partial/fcos-synthetic.json"), b"").unwrap();
         assert!(!generate(&dir, &small()).unwrap().reused);
         assert!(contents(&dir) == intact);
         assert!(!root.path().join("set.partial").exists());
@@ -276,6 +277,36 @@ fn other_files_are_never_removed() {
         generate(Path::new(""), &small()),
         Err(SyntheticError::NoFolderName { .. })
     ));
+}
+
+/// Neither with a data set of another configuration, nor with a damaged manifest, nor where a
+/// temporary folder would be.
+#[test]
+fn files_beside_a_data_set_are_never_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("set");
+    generate(&dir, &small()).unwrap();
+    let other = SyntheticConfig { seed: 4, ..small() };
+    let refuse = |config: &SyntheticConfig| {
+        let before = contents(root.path());
+        let refused = generate(&dir, config);
+        assert!(
+            matches!(refused, Err(SyntheticError::ForeignFolder { .. })),
+            "{refused:?}"
+        );
+        assert!(contents(root.path()) == before);
+    };
+    fs::write(dir.join("notes.md"), b"years of work").unwrap();
+    refuse(&other);
+    assert!(generate(&dir, &small()).unwrap().reused);
+    fs::write(dir.join("fcos-synthetic.json"), b"{").unwrap();
+    refuse(&small());
+
+    fs::remove_file(dir.join("notes.md")).unwrap();
+    fs::create_dir_all(root.path().join("set.partial/train")).unwrap();
+    refuse(&small()); // no manifest says that it is ours
+    fs::write(root.path().join("set.partial/fcos-synthetic.json"), b"").unwrap();
+    assert!(!generate(&dir, &small()).unwrap().reused);
 }
 
 #[test]

@@ -148,6 +148,21 @@ pub enum WeightsError {
         /// Number of classes.
         classes: usize,
     },
+    /// There is not one category id for each class, different from the others.
+    #[error(
+        "{}: {ids} category ids, {distinct} of them distinct, for {classes} classes",
+        path.display()
+    )]
+    CategoryIds {
+        /// The file.
+        path: PathBuf,
+        /// Number of ids.
+        ids: usize,
+        /// Number of different ids.
+        distinct: usize,
+        /// Number of classes.
+        classes: usize,
+    },
     /// The network has lost its batch normalisations.
     #[error("{}: a network with folded batch normalisation can't be saved", path.display())]
     Folded {

@@ -110,8 +110,10 @@ impl Checkpoint {
         let preset = DetectorConfig::preset_on(name, arch).map_err(|e| self.invalid(e))?;
         let model = structure::fit(preset.model.clone(), &self.tensors);
         let file = self.path.file_name().unwrap_or_default();
+        let classes = ClassList::coco(model.num_classes);
         Ok(DetectorConfig {
-            classes: ClassList::coco(model.num_classes),
+            category_ids: classes.category_ids(),
+            classes,
             provenance: format!("{} ({}, preset {name})", file.display(), self.format),
             model,
             ..preset

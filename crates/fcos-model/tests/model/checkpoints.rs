@@ -187,6 +187,7 @@ fn presets_complete_what_keys_leave_open() {
         assert_eq!(config.model.backbone.stride_in, StrideIn::Conv1x1);
         assert_eq!(config.preprocess.channels, ChannelOrder::Bgr);
         assert!(config.postprocess.nms.legacy_plus_one);
+        assert_eq!((config.category_ids[11], config.category_ids[79]), (13, 90));
     }
     let torchvision = checkpoint("torchvision_r50").config(None).expect("fits");
     assert_eq!(torchvision.location_rule, LocationRule::Torchvision);
@@ -195,6 +196,7 @@ fn presets_complete_what_keys_leave_open() {
         (torchvision.classes.len(), torchvision.classes.name(90)),
         (91, "toothbrush")
     );
+    assert_eq!(torchvision.category_ids[90], 90);
     let pytorch = checkpoint("mmdet-plain_x101-64x4d")
         .config(None)
         .expect("fits");
@@ -240,6 +242,7 @@ fn rows_of_unused_categories_can_go() {
         (config.classes.len(), config.classes.name(0)),
         (80, "person")
     );
+    assert_eq!((config.category_ids[11], config.category_ids[79]), (13, 90));
     let bias = &model.tensors()["head.cls_logits.bias"];
     let rows = bias.as_slice::<f32>().expect("f32");
     assert_eq!((rows[0], rows[11], rows[79]), (1.0, 13.0, 90.0));

@@ -390,6 +390,8 @@ fn detector_settings_come_back_and_fit_the_network() {
     let config = saved.model.config().clone();
     let classes = ClassList::new(["cat", "dog", "cow"]).expect("names");
     let mut detector = DetectorConfig::new(config.clone(), classes);
+    assert_eq!(detector.category_ids, [1, 2, 3]);
+    detector.category_ids = vec![18, 3, 90];
     detector.preprocess.short_side = 123;
     detector.save(&saved.path, &saved.model).expect("saves");
     let (model, found) = DetectorConfig::load(&saved.path, &device).expect("loads");
@@ -406,4 +408,21 @@ fn detector_settings_come_back_and_fit_the_network() {
     fs::write(&saved.path, &saved.bytes).expect("writes");
     let error = DetectorConfig::load(&saved.path, &device).expect_err("no settings");
     assert!(matches!(error, WeightsError::Metadata { .. }));
+}
+
+#[test]
+fn category_ids_are_one_per_class_or_left_to_the_names() {
+    let saved = Saved::new();
+    let classes = ClassList::new(["cat", "dog", "cow"]).expect("names");
+    let mut detector = DetectorConfig::new(saved.model.config().clone(), classes);
+    let mut load = |ids: &[u64]| {
+        detector.category_ids = ids.to_vec();
+        detector.save(&saved.path, &saved.model).expect("saves");
+        DetectorConfig::load(&saved.path, &Device::flex()).map(|(_, found)| found.category_ids)
+    };
+    assert_eq!(load(&[]).expect("of an older file"), [1, 2, 3]);
+    for ids in [&[3, 18][..], &[3, 18, 3], &[3, 18, 3, 4]] {
+        let error = load(ids).expect_err("not one per class");
+        assert!(matches!(error, WeightsError::CategoryIds { .. }), "{error}");
+    }
 }
