@@ -4,10 +4,10 @@
 //! # What is in a file?
 //! cargo run --release --example convert_weights -- --inspect fcos_resnet50_fpn_coco-99b0c9b7.pth
 //!
-//! # torchvision, AdelaiDet and mmdetection are told from the keys;
+//! # torchvision, AdelaiDet and most of mmdetection are told from the keys;
 //! cargo run --release --example convert_weights -- \
 //!     --input fcos_resnet50_fpn_coco-99b0c9b7.pth --output fcos.safetensors
-//! # the official FCOS and ATSS need to be told which of two networks it is.
+//! # of the official FCOS, ATSS and mmdetection's with tower biases you say which of two networks it is.
 //! cargo run --release --example convert_weights -- \
 //!     --input FCOS_imprv_R_50_FPN_1x.pth --preset official-imprv --output fcos.safetensors
 //! cargo run --release --example predict -- --weights fcos.safetensors street.jpg
@@ -26,7 +26,8 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use fcos::core::LocationRule;
 use fcos::data::PreprocessConfig;
-use fcos::model::weights::{self, Checkpoint};
+use fcos::model::NamedShape;
+use fcos::model::weights::{self, Checkpoint, WeightsError};
 use fcos::postprocess::PostprocessConfig;
 use fcos::train::with_settings;
 use fcos::{ClassList, DetectorConfig, DeviceSpec, FcosConfig};
@@ -55,11 +56,13 @@ struct Args {
     /// Print what a file is, and stop
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     inspect: Option<PathBuf>,
-    /// What the keys can't tell: official-orig, official-imprv, adelaidet, torchvision,
-    /// mmdet-plain, mmdet-tricks, mmdet-atss, atss, atss-point; with -r50 and so on if you like
+    /// What the keys can't tell: official-orig, official-imprv, adelaidet, adelaidet-rt,
+    /// torchvision, mmdet-plain, mmdet-tricks, mmdet-lsj, mmdet-atss, atss, atss-point; with -r50
+    /// and so on if you like
     #[arg(long)]
     preset: Option<String>,
-    /// Class names, one per line; by default COCO's where their number fits, else class_0, …
+    /// Class names, one per line, N/A for outputs without a class; by default COCO's where their
+    /// number fits, else class_0, …
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     /// Of torchvision's 91 outputs, keep those of COCO's 80 classes
@@ -110,6 +113,7 @@ fn convert(args: &Args, input: &Path, output: &Path) -> Result<()> {
         config.classes = read_classes(file, config.model.num_classes)?;
         config.category_ids = config.classes.category_ids();
     }
+    config.provenance += &changes(args);
     let device = DeviceSpec::Auto.device()?;
     let model = checkpoint.into_model(&config, &device)?;
     config.save(output, &model)?;
@@ -125,6 +129,16 @@ fn convert(args: &Args, input: &Path, output: &Path) -> Result<()> {
         output.display()
     );
     Ok(())
+}
+
+/// What was done to the weights and their settings on the way, for the provenance.
+fn changes(args: &Args) -> String {
+    let coco80 = args.coco80.then(|| "coco80".to_owned());
+    let classes = args.classes.iter();
+    let classes = classes.map(|file| format!("classes of {}", file.display()));
+    let sets = args.sets.iter().cloned();
+    let all = coco80.into_iter().chain(classes).chain(sets);
+    all.map(|change| format!("; {change}")).collect()
 }
 
 fn overridden(config: DetectorConfig, sets: &[String]) -> Result<DetectorConfig> {
@@ -159,6 +173,11 @@ fn read_classes(file: &Path, expected: usize) -> Result<ClassList> {
     let text =
         fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
+    // torchvision's list says so of several outputs; names have to differ.
+    let names = names.enumerate().map(|(id, name)| match name {
+        "N/A" => format!("unused_{id}"),
+        name => name.to_owned(),
+    });
     let classes = ClassList::new(names).with_context(|| file.display().to_string())?;
     ensure!(
         classes.len() == expected,
@@ -172,8 +191,12 @@ fn read_classes(file: &Path, expected: usize) -> Result<ClassList> {
 /// What a file is, as lines of text.
 fn inspect(file: &Path) -> Result<String> {
     let name = file.display();
-    let Ok(ours) = weights::read(file) else {
-        return inspect_checkpoint(file);
+    let ours = match weights::read(file) {
+        Ok(ours) => ours,
+        Err(WeightsError::NoMetadata { .. } | WeightsError::NotSafetensors { .. }) => {
+            return inspect_checkpoint(file);
+        }
+        Err(error) => return Err(error.into()),
     };
     let config: DetectorConfig = serde_json::from_value(ours.metadata)
         .with_context(|| format!("{name}: no detector's settings"))?;
@@ -195,6 +218,7 @@ fn inspect_checkpoint(file: &Path) -> Result<String> {
         None => "a backbone that this library does not have".into(),
     };
     let use_as = match checkpoint.presets() {
+        _ if !checkpoint.unknown().is_empty() => "cannot be converted: see the last lines".into(),
         [] => "for train_coco --backbone-weights".into(),
         [only] => format!("preset {only}"),
         several => format!("preset: one of {}; the keys can't tell", several.join(", ")),
@@ -205,7 +229,10 @@ fn inspect_checkpoint(file: &Path) -> Result<String> {
         checkpoint.format()
     );
     let tensor = |(name, shape): (&str, &[usize])| format!("  {name} {shape:?}\n");
-    Ok(head + &checkpoint.shapes().map(tensor).collect::<String>())
+    let unknown = |(name, shape): &NamedShape| format!("  no network has {name} {shape:?}\n");
+    let tensors: String = checkpoint.shapes().map(tensor).collect();
+    let unknown: String = checkpoint.unknown().iter().map(unknown).collect();
+    Ok(head + &tensors + &unknown)
 }
 
 /// The settings that matter, a line each.
@@ -260,9 +287,46 @@ mod tests {
     }
 
     #[test]
+    fn changes_are_on_record() {
+        let line = "convert --input a --output b --coco80 --classes n.txt --set x=1 --set y=2";
+        let args = Args::try_parse_from(line.split(' ')).expect("arguments");
+        assert_eq!(changes(&args), "; coco80; classes of n.txt; x=1; y=2");
+    }
+
+    #[test]
+    fn files_that_cannot_be_converted_say_so() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("model.safetensors");
+        let header = r#"{"rpn.head.cls_logits.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+            "backbone.body.layer2.0.conv2.offset.weight":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
+        let length = (header.len() as u64).to_le_bytes();
+        let whole = [&length, header.as_bytes(), &[0; 8]].concat();
+        fs::write(&file, &whole).expect("written");
+        let text = inspect(&file).expect("known keys");
+        assert!(text.contains("cannot be converted"), "{text}");
+        assert!(
+            text.ends_with("no network has backbone.body.layer2.0.conv2.offset.weight [1]\n"),
+            "{text}"
+        );
+        fs::write(&file, &whole[..whole.len() - 1]).expect("written");
+        assert!(
+            inspect(&file)
+                .expect_err("cut")
+                .to_string()
+                .contains("truncated")
+        );
+    }
+
+    #[test]
     fn class_files() {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("names.txt");
+        fs::write(&file, "N/A\ncat\nN/A\n").expect("written");
+        let names = read_classes(&file, 3).expect("three names");
+        assert_eq!(
+            names.iter().collect::<Vec<_>>(),
+            ["unused_0", "cat", "unused_2"]
+        );
         fs::write(&file, "cat\n\n dog \n").expect("written");
         assert_eq!(read_classes(&file, 2).expect("two names").name(1), "dog");
         assert!(read_classes(&file, 3).is_err());

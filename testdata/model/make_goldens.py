@@ -158,9 +158,10 @@ class Head(nn.Module):
             return F.relu(x)
         if self.box_activation == "legacy_anchor_delta":
             return legacy_distances(x, stride)
-        # an anchor of side 8 (strides) around the location, decoded to corners
+        # an anchor of side 8 (strides) around the location, decoded to corners as mmdetection does
         dx, dy, dw, dh = x.unbind(1)
-        w, h = 8 * torch.exp((dw / 5).clamp(max=math.log(1000 / 16))), 8 * torch.exp((dh / 5).clamp(max=math.log(1000 / 16)))
+        most = math.log(1000 / 16)
+        w, h = 8 * torch.exp((dw / 5).clamp(-most, most)), 8 * torch.exp((dh / 5).clamp(-most, most))
         cx, cy = 8 * dx / 10, 8 * dy / 10
         return torch.stack([w / 2 - cx, h / 2 - cy, w / 2 + cx, h / 2 + cy], 1)
 

@@ -135,8 +135,8 @@ def inference(model):
         model.nms_thresh, model.detections_per_img = settings
         final = model(images(PREDICTED))
         for i, (candidate, detection) in enumerate(zip(candidates, final)):
-            tensors[f"candidates.{i}.scores"] = candidate["scores"]
             for key in ("boxes", "scores", "labels"):
+                tensors[f"candidates.{i}.{key}"] = candidate[key].contiguous()
                 tensors[f"detections.{i}.{key}"] = detection[key].contiguous()
             print(f"image {i} {sizes[i]}: {len(candidate['scores'])} candidates, {len(detection['scores'])} detections, "
                   f"best {detection['scores'][:3].tolist()}")

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use fcos_core::DistanceUnit;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use backbone::WIDTHS;
 pub use backbone::{Arch, BackboneConfig, BackboneNorm, StrideIn};
 pub use fpn::{FpnConfig, P6Source};
 pub use head::{BoxActivation, CenternessOn, HeadConfig};

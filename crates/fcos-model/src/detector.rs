@@ -62,15 +62,21 @@ impl DetectorConfig {
     /// Reads what [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// If the file can't be read, is damaged, or holds another number of class names or of distinct
-    /// category ids than the network has classes. Nothing is loaded in part.
+    /// If the file can't be read, is damaged, holds settings that make no sense, or another number
+    /// of class names or of distinct category ids than the network has classes. Nothing is loaded
+    /// in part.
     pub fn load(path: &Path, device: &Device) -> Result<(Fcos, Self), WeightsError> {
         let (model, mut config): (Fcos, Self) = weights::load(path, device)?;
         config.model = model.config().clone();
+        let of = || path.to_path_buf();
+        let invalid = |source| WeightsError::Preprocess { path: of(), source };
+        config.preprocess.validate().map_err(invalid)?;
+        let invalid = |source| WeightsError::Postprocess { path: of(), source };
+        config.postprocess.validate().map_err(invalid)?;
         let (names, classes) = (config.classes.len(), config.model.num_classes);
         if names != classes {
             return Err(WeightsError::Classes {
-                path: path.into(),
+                path: of(),
                 names,
                 classes,
             });

@@ -23,7 +23,8 @@ pub const ANCHOR_SIDE: f64 = 8.0;
 /// The weights of its offsets (Faster R-CNN's).
 const CENTER_WEIGHT: f64 = 10.0;
 const SIZE_WEIGHT: f64 = 5.0;
-/// The largest factor by which a box may exceed its anchor, of Detectron's box coder.
+/// The largest factor by which a box may exceed its anchor, of Detectron's box coder; also by
+/// which it may fall short of it in mmdetection's (`task_modules/coders/delta_xywh_bbox_coder.py`).
 const LARGEST_GROWTH: f64 = 1000.0 / 16.0;
 
 /// What a box of the old convention falls short of its length, half of it at each side.
@@ -139,24 +140,47 @@ impl Head {
         match self.config.box_activation {
             BoxActivation::Exp => x.clamp_max(LARGEST_DISTANCE.ln()).exp(),
             BoxActivation::ReluStride => ops::relu(x),
-            BoxActivation::AnchorDelta => from_anchor(x),
+            BoxActivation::AnchorDelta => from_anchor(x, 1.0 / LARGEST_GROWTH),
             BoxActivation::LegacyAnchorDelta => {
                 let stride = (8 << level) as f64;
-                from_anchor(x) - LEGACY_PIXEL / 2.0 / stride
+                from_anchor(x, 0.0) - LEGACY_PIXEL / 2.0 / stride
             }
         }
     }
 }
 
 /// Distances in strides of offsets `(dx, dy, dw, dh)` to an anchor around the location (box coder
-/// of sfzhang15/ATSS, `rpn/atss/atss.py`, without its "+1" pixel).
-fn from_anchor(offsets: Tensor<4>) -> Tensor<4> {
+/// of sfzhang15/ATSS, `rpn/atss/atss.py`, without its "+1" pixel). A side is at least `smallest`
+/// times the anchor's.
+fn from_anchor(offsets: Tensor<4>, smallest: f64) -> Tensor<4> {
     let center = offsets.clone().narrow(1, 0, 2) * (ANCHOR_SIDE / CENTER_WEIGHT);
     let growth = (offsets.narrow(1, 2, 2) / SIZE_WEIGHT).clamp_max(LARGEST_GROWTH.ln());
-    let half = growth.exp() * (ANCHOR_SIDE / 2.0);
+    let half = growth.exp().clamp_min(smallest) * (ANCHOR_SIDE / 2.0);
     Tensor::cat(vec![half.clone() - center.clone(), half + center], 1)
 }
 
 fn run(tower: &[TowerLayer], x: Tensor<4>) -> Tensor<4> {
     tower.iter().fold(x, |x, layer| layer.forward(x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// mmdetection's coder limits both directions (`wh_ratio_clip=16 / 1000`), ATSS's only growth.
+    #[test]
+    fn sides_of_anchors_are_limited() {
+        let offsets =
+            Tensor::from_floats([[[[0.0]], [[0.0]], [[-100.0]], [[100.0]]]], &Device::flex());
+        for (smallest, width) in [(1.0 / LARGEST_GROWTH, 8.0 * 0.016), (0.0, 0.0)] {
+            let sides = from_anchor(offsets.clone(), smallest).into_data();
+            let sides = sides.as_slice::<f32>().expect("f32").to_vec();
+            let expected = [width / 2.0, 250.0, width / 2.0, 250.0];
+            let off = sides
+                .iter()
+                .zip(expected)
+                .map(|(a, b): (_, f32)| (a - b).abs());
+            assert!(off.fold(0.0, f32::max) < 1e-3, "{sides:?}");
+        }
+    }
 }

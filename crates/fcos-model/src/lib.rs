@@ -42,5 +42,5 @@ pub use config::{
 pub use detector::DetectorConfig;
 pub use fcos::{Fcos, Features, Predictions};
 pub use head::{ANCHOR_SIDE, LevelOutput};
-pub use params::{NamedTensors, TensorDifference, TensorMismatch};
+pub use params::{NamedShape, NamedTensors, TensorDifference, TensorMismatch};
 pub use pipeline::{BatchDetections, Pipeline, PredictError, Timings};

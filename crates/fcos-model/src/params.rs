@@ -14,13 +14,16 @@ use crate::fcos::Fcos;
 /// convolution.
 pub type NamedTensors = BTreeMap<String, TensorData>;
 
+/// A tensor's name and shape.
+pub type NamedShape = (String, Vec<usize>);
+
 /// What keeps a set of tensors from being a network's: every list is in the order of the names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TensorMismatch {
     /// Tensors of the network that are not among those given.
-    pub missing: Vec<String>,
+    pub missing: Vec<NamedShape>,
     /// Tensors given that the network doesn't have.
-    pub unexpected: Vec<String>,
+    pub unexpected: Vec<NamedShape>,
     /// Tensors of another shape, or another type than `f32`.
     pub different: Vec<TensorDifference>,
 }
@@ -58,13 +61,13 @@ impl std::fmt::Display for TensorMismatch {
             } = d;
             format!("{name} is {dtype} {found:?} instead of F32 {expected:?}")
         };
-        let different: Vec<_> = self.different.iter().map(difference).collect();
-        let parts = [
-            ("missing", &self.missing),
-            ("unexpected", &self.unexpected),
-            ("different", &different),
+        let named = |(name, shape): &NamedShape| format!("{name} {shape:?}");
+        let parts: [(_, Vec<_>); 3] = [
+            ("missing", self.missing.iter().map(named).collect()),
+            ("unexpected", self.unexpected.iter().map(named).collect()),
+            ("different", self.different.iter().map(difference).collect()),
         ];
-        let parts = parts.into_iter().filter(|(_, list)| !list.is_empty());
+        let parts = parts.iter().filter(|(_, list)| !list.is_empty());
         let parts: Vec<_> = parts.map(|(what, list)| shorten(what, list)).collect();
         f.write_str(&parts.join("; "))
     }
@@ -116,8 +119,12 @@ pub(crate) fn shapes(model: &Fcos) -> BTreeMap<String, Vec<usize>> {
 }
 
 fn compare(expected: &BTreeMap<String, Vec<usize>>, given: &NamedTensors) -> TensorMismatch {
-    let absent = |name: &&String| !given.contains_key(*name);
-    let extra = |name: &&String| !expected.contains_key(*name);
+    let absent = |(name, shape): (&String, &Vec<usize>)| {
+        (!given.contains_key(name)).then(|| (name.clone(), shape.clone()))
+    };
+    let extra = |(name, data): (&String, &TensorData)| {
+        (!expected.contains_key(name)).then(|| (name.clone(), data.shape().to_vec()))
+    };
     let different = |(name, data): (&String, &TensorData)| {
         let expected = expected.get(name)?;
         let same = data.shape().as_slice() == expected && data.dtype() == DType::F32;
@@ -129,8 +136,8 @@ fn compare(expected: &BTreeMap<String, Vec<usize>>, given: &NamedTensors) -> Ten
         })
     };
     TensorMismatch {
-        missing: expected.keys().filter(absent).cloned().collect(),
-        unexpected: given.keys().filter(extra).cloned().collect(),
+        missing: expected.iter().filter_map(absent).collect(),
+        unexpected: given.iter().filter_map(extra).collect(),
         different: given.iter().filter_map(different).collect(),
     }
 }

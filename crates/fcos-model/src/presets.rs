@@ -20,7 +20,7 @@ struct Recipe {
     postprocess: fn() -> PostprocessConfig,
 }
 
-static RECIPES: [Recipe; 10] = [
+static RECIPES: [Recipe; 11] = [
     Recipe {
         name: "official-orig",
         model: FcosConfig::official_orig,
@@ -77,6 +77,13 @@ static RECIPES: [Recipe; 10] = [
             true => PreprocessConfig::mmdet_tricks(),
             false => PreprocessConfig::mmdet_pytorch(),
         },
+        location_rule: LocationRule::HalfStride,
+        postprocess: PostprocessConfig::mmdet_tricks,
+    },
+    Recipe {
+        name: "mmdet-lsj",
+        model: FcosConfig::mmdet_lsj,
+        preprocess: |_| PreprocessConfig::mmdet_pytorch(),
         location_rule: LocationRule::HalfStride,
         postprocess: PostprocessConfig::mmdet_tricks,
     },
@@ -269,6 +276,14 @@ impl FcosConfig {
     /// 1×1 convolution), `pytorch` ResNeXts (in the 3×3), as AdelaiDet's.
     pub fn mmdet_tricks(arch: Arch) -> Self {
         Self::adelaidet(arch)
+    }
+
+    /// mmdetection's `fcos_*_fpn_…-lsj-200e`: as [`mmdet_tricks`](Self::mmdet_tricks), but on
+    /// `pytorch` ResNets.
+    pub fn mmdet_lsj(arch: Arch) -> Self {
+        let mut config = Self::mmdet_tricks(arch);
+        config.backbone.stride_in = StrideIn::Conv3x3;
+        config
     }
 
     /// sfzhang15/ATSS: the official improved network, whose box output is an anchor's offsets.

@@ -5,8 +5,8 @@
 //! has one entry, `fcos`, a JSON object: `version` (1), `model` (the [`FcosConfig`]) and
 //! `metadata` (whatever the writer adds: class names, preprocessing, provenance).
 //!
-//! Reading is strict: the file gives every tensor of the network and no other, in its shape, or
-//! an error that says what is wrong.
+//! Reading is strict: the file gives every tensor of the network and no other, in its shape and of
+//! finite numbers, or an error that says what is wrong.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -30,6 +30,8 @@ mod import;
 mod mmdet;
 mod names;
 mod official;
+mod settings;
+mod stem;
 mod stream;
 mod structure;
 mod torchvision;
@@ -125,17 +127,23 @@ pub fn load<M: DeserializeOwned>(path: &Path, device: &Device) -> Result<(Fcos, 
 /// The network with the tensors of a weights file, or of a [`Checkpoint`].
 ///
 /// # Errors
-/// Unless the file holds exactly the network's tensors.
+/// Unless the file holds exactly the network's tensors; if a weights file's network has other
+/// settings than `model`, apart from those that matter only in training.
 pub fn load_into(path: &Path, model: Fcos) -> Result<Fcos, WeightsError> {
-    match read(path) {
-        Ok(file) => model
-            .with_tensors(file.tensors)
-            .map_err(|source| WeightsError::Tensors {
-                path: path.into(),
-                source,
-            }),
-        Err(_) => Checkpoint::read(path)?.into_network(model),
-    }
+    let file = match read(path) {
+        Ok(file) => file,
+        Err(WeightsError::NoMetadata { .. } | WeightsError::NotSafetensors { .. }) => {
+            return Checkpoint::read(path)?.into_network(model);
+        }
+        Err(error) => return Err(error),
+    };
+    let model = model.with_tensors(file.tensors);
+    let model = model.map_err(|source| WeightsError::Tensors {
+        path: path.into(),
+        source,
+    })?;
+    settings::compare(path, file.model, model.config())?;
+    Ok(model)
 }
 
 /// Reads a weights file without building its network.
@@ -197,6 +205,19 @@ fn encode(path: &Path, model: &Fcos, metadata: &impl Serialize) -> Result<Vec<u8
     views
         .and_then(|views| safetensors::serialize(views, Some(entries)))
         .map_err(|e| broken(path, e))
+}
+
+/// That a tensor holds numbers only: one that is none would silently spoil every prediction.
+fn finite(path: &Path, name: &str, values: &[f32]) -> Result<(), WeightsError> {
+    // Whole blocks, so that the compiler can look at many numbers at a time.
+    let block = |block: &[f32]| block.iter().fold(true, |all, v| all & v.is_finite());
+    match values.chunks(1024).all(block) {
+        true => Ok(()),
+        false => Err(WeightsError::NotFinite {
+            path: path.into(),
+            name: name.into(),
+        }),
+    }
 }
 
 fn io_error(path: &Path, source: io::Error) -> WeightsError {

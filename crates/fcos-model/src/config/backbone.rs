@@ -1,6 +1,11 @@
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, in_range};
+
+/// Widths that a backbone can have.
+pub(crate) const WIDTHS: RangeInclusive<usize> = 1..=1024;
 
 /// Depth and kind of the backbone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -171,7 +176,7 @@ impl BackboneConfig {
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        in_range("backbone.width", self.width, 1..=1024)?;
+        in_range("backbone.width", self.width, WIDTHS)?;
         in_range("backbone.frozen_stages", self.frozen_stages, 0..=5)?;
         let groups = self.arch.groups().0;
         if self.inner_channels(0) == 0 {

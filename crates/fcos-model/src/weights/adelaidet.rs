@@ -1,6 +1,9 @@
 //! aim-uofa/AdelaiDet, on detectron2's module names.
 
-use super::names::{Entry, Place, block_of, conv, digit, index, network, norm, tower};
+use super::names::{Entry, block_of, conv, digit, index, network, norm, tower};
+
+pub(super) const PIXEL_MEAN: &str = "pixel_mean";
+pub(super) const PIXEL_STD: &str = "pixel_std";
 
 /// A tensor of AdelaiDet's FCOS.
 pub(super) fn detector(parts: &[&str]) -> Entry {
@@ -11,7 +14,7 @@ pub(super) fn detector(parts: &[&str]) -> Entry {
         ["backbone", name, field] => pyramid(name, field),
         ["proposal_generator", "fcos_head", ref rest @ ..] => head(rest),
         // The pixels' statistics, in old files.
-        ["pixel_mean" | "pixel_std"] => Some(Place::Ignored),
+        [name @ (PIXEL_MEAN | PIXEL_STD)] => network(name),
         _ => None,
     }
 }

@@ -26,6 +26,8 @@ const BESIDE: [&str; 7] = [
 ];
 /// What `DistributedDataParallel` puts before every name.
 const PARALLEL: &str = "module.";
+/// How many times its length a file's tensors may take up.
+const LARGEST_INFLATION: u64 = 4;
 /// Batch normalisation counts its steps; nothing else is counted in a network's tensors.
 const COUNTER: &str = "num_batches_tracked";
 
@@ -67,14 +69,37 @@ fn read_pytorch(path: &Path) -> Result<NamedTensors, WeightsError> {
             reason: other.to_string(),
         },
     })?;
-    let tensors: BTreeMap<_, _> = reader.into_tensors().into_iter().collect();
+    let tensors = unwrap(reader.into_tensors().into_iter().collect());
+    plausible(path, &tensors)?;
     let read = |(name, tensor): (String, pytorch_reader::Tensor)| {
         let bytes = tensor.read().map_err(|e| io_error(path, e))?;
         let dtype = pytorch_type(tensor.dtype());
         let data = TensorData::from_bytes_vec(bytes, tensor.shape().to_vec(), dtype);
         Ok((name, single(data)))
     };
-    unwrap(tensors).into_iter().map(read).collect()
+    tensors.into_iter().map(read).collect()
+}
+
+/// That the file is not much smaller than its tensors: a view can repeat one number as often as it
+/// likes, and nothing may be allocated for that. Compression and tensors that share their numbers
+/// stay far below the limit.
+fn plausible(
+    path: &Path,
+    tensors: &BTreeMap<String, pytorch_reader::Tensor>,
+) -> Result<(), WeightsError> {
+    let length = std::fs::metadata(path)
+        .map_err(|e| io_error(path, e))?
+        .len();
+    let sizes = tensors.values().map(|tensor| tensor.byte_len() as u64);
+    let claimed = sizes.fold(0, u64::saturating_add);
+    match claimed > length.saturating_mul(LARGEST_INFLATION) {
+        false => Ok(()),
+        true => Err(WeightsError::Inflated {
+            path: path.into(),
+            length,
+            claimed,
+        }),
+    }
 }
 
 /// Half and double precision become `f32`; whole numbers stay what they are.
@@ -102,12 +127,22 @@ pub(super) fn unwrap<T>(mut tensors: BTreeMap<String, T>) -> BTreeMap<String, T>
     tensors
 }
 
+/// Without the prefix, where that leaves a name that no other tensor has.
 fn renamed<T>(tensors: BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
-    let strip = |(name, tensor): (String, T)| match name.strip_prefix(prefix) {
-        Some(rest) => (rest.to_owned(), tensor),
-        None => (name, tensor),
-    };
-    tensors.into_iter().map(strip).collect()
+    let has_prefix = |(name, _): &(String, T)| name.starts_with(prefix);
+    let (mut inside, outside): (Vec<_>, Vec<_>) = tensors.into_iter().partition(has_prefix);
+    inside.sort_by_key(|(name, _)| name.len()); // a name that stays is there before it is made
+    let mut all: BTreeMap<_, _> = outside.into_iter().collect();
+    for (name, tensor) in inside {
+        let short = name[prefix.len()..].to_owned();
+        let name = if all.contains_key(&short) {
+            name
+        } else {
+            short
+        };
+        all.insert(name, tensor);
+    }
+    all
 }
 
 fn safetensors_type(dtype: Dtype) -> Option<DType> {
@@ -159,5 +194,11 @@ mod tests {
             ["a"]
         );
         assert_eq!(names(&["state_dict.a", "extra.b"]), ["a", "extra.b"]);
+        // Nothing is lost where two names become one.
+        assert_eq!(names(&["model.a", "a"]), ["a", "model.a"]);
+        assert_eq!(
+            names(&["model.model.z", "model.z", "z"]),
+            ["model.model.z", "model.z", "z"]
+        );
     }
 }

@@ -1,6 +1,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use fcos_data::PreprocessError;
+use fcos_postprocess::PostprocessError;
+
 use super::{Format, VERSION};
 use crate::config::ConfigError;
 use crate::params::TensorMismatch;
@@ -70,6 +73,14 @@ pub enum WeightsError {
         /// Its type.
         dtype: String,
     },
+    /// A tensor holds NaN or an infinity.
+    #[error("{}: {name} holds numbers that are not finite", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+    },
     /// The tensors are not those of the configured network.
     #[error("{}: {source}", path.display())]
     Tensors {
@@ -77,6 +88,24 @@ pub enum WeightsError {
         path: PathBuf,
         /// Which, and what is wrong with them.
         source: TensorMismatch,
+    },
+    /// The tensors fit, but come from a network that computes something else with them.
+    #[error("{}: trained with other settings: {settings}", path.display())]
+    OtherSettings {
+        /// The file.
+        path: PathBuf,
+        /// Each with what it was and is.
+        settings: String,
+    },
+    /// The file's tensors would take up much more than the file itself.
+    #[error("{}: {length} bytes that claim to hold {claimed} bytes of tensors", path.display())]
+    Inflated {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        length: u64,
+        /// The size of its tensors.
+        claimed: u64,
     },
     /// The file is no checkpoint that can be read.
     #[error("{}: not a PyTorch or safetensors file: {reason}", path.display())]
@@ -99,7 +128,10 @@ pub enum WeightsError {
         found: Vec<String>,
     },
     /// More than one preset fits, and the tensors can't tell which is right.
-    #[error("{}: {format} weights; name the preset they were trained with: {fitting}", path.display())]
+    #[error(
+        "{}: {format} weights; the keys can't tell which preset they were trained with: {fitting}",
+        path.display()
+    )]
     Ambiguous {
         /// The file.
         path: PathBuf,
@@ -132,11 +164,21 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
     },
-    /// A backbone that was trained on ImageNet's mean can't see pixels that are shifted otherwise.
-    #[error("{}: trained with ImageNet's mean, but preprocess.mean is another", path.display())]
-    OtherMean {
+    /// Images can't be prepared as the file says.
+    #[error("{}: {source}", path.display())]
+    Preprocess {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        source: PreprocessError,
+    },
+    /// Detections can't be made as the file says.
+    #[error("{}: {source}", path.display())]
+    Postprocess {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PostprocessError,
     },
     /// There are not as many class names as the network has classes.
     #[error("{}: {names} class names for {classes} classes", path.display())]

@@ -6,7 +6,8 @@ use burn::tensor::TensorData;
 
 use super::names::{Entry, Place};
 use super::{adelaidet, mmdet, official, torchvision};
-use crate::params::NamedTensors;
+use crate::config::Arch;
+use crate::params::{NamedShape, NamedTensors};
 
 /// The origin of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +51,9 @@ impl Format {
         })
     }
 
-    /// The recipes whose files have this format: more than one if the keys can't tell.
-    pub fn presets(self, top_levels: usize) -> &'static [&'static str] {
+    /// The recipes whose files have this format, on a backbone and with so many levels above P5:
+    /// more than one if the keys can't tell.
+    pub fn presets(self, arch: Arch, top_levels: usize) -> &'static [&'static str] {
         match self {
             Self::Torchvision => &["torchvision"],
             Self::Official => &["official-orig", "official-imprv"],
@@ -59,6 +61,10 @@ impl Format {
             Self::AdelaiDet if top_levels == 0 => &["adelaidet-rt"],
             Self::AdelaiDet => &["adelaidet"],
             Self::MmdetPlain => &["mmdet-plain"],
+            // The stride in the 1×1 convolution, or in the 3×3.
+            Self::MmdetTricks if arch.is_bottleneck() && !arch.is_resnext() => {
+                &["mmdet-tricks", "mmdet-lsj"]
+            }
             Self::MmdetTricks => &["mmdet-tricks"],
             Self::MmdetAtss => &["mmdet-atss"],
             Self::ImageNet => &[],
@@ -77,18 +83,17 @@ impl Format {
     }
 
     /// The tensors under this library's names, and the keys that have no place in a network.
-    pub(super) fn translate(self, tensors: NamedTensors) -> (NamedTensors, Vec<String>) {
+    pub(super) fn translate(self, tensors: NamedTensors) -> (NamedTensors, Vec<NamedShape>) {
         let (mut known, mut unknown) = (NamedTensors::new(), Vec::new());
         for (key, data) in tensors {
             match self.entry(&key) {
-                // Two keys with one place: the second is one too many.
-                Some(Place::Network(name)) if known.contains_key(&name) => unknown.push(key),
-                Some(Place::Network(name)) => {
+                // Of two keys with one place the second is one too many.
+                Some(Place::Network(name)) if !known.contains_key(&name) => {
                     let data = shaped(&name, data);
                     known.insert(name, data);
                 }
                 Some(Place::Ignored) => {}
-                None => unknown.push(key),
+                _ => unknown.push((key, data.shape().to_vec())),
             }
         }
         (known, unknown)

@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, TensorData};
 use fcos_core::{COCO_CATEGORY_IDS, ClassList};
-use fcos_data::{ChannelOrder, PreprocessConfig, ValueRange};
+use fcos_data::PreprocessConfig;
 
+use super::adelaidet::{PIXEL_MEAN, PIXEL_STD};
 use super::format::Format;
-use super::{WeightsError, checkpoint, structure};
-use crate::config::{Arch, ConfigError};
-use crate::params::{NamedTensors, TensorMismatch};
+use super::{WeightsError, checkpoint, finite, settings, stem, structure};
+use crate::config::{Arch, ConfigError, FcosConfig};
+use crate::params::{NamedShape, NamedTensors, TensorMismatch};
 use crate::presets::recipe;
 use crate::{DetectorConfig, Fcos};
 
 /// The prefix of the backbone's tensors.
 const BACKBONE: &str = "backbone.";
-const STEM: &str = "backbone.stem.conv.weight";
 /// Outputs of torchvision's detectors.
 const COCO_OUTPUTS: usize = 91;
 const CLASS_LAYER: [&str; 2] = ["head.cls_logits.weight", "head.cls_logits.bias"];
@@ -39,8 +39,10 @@ pub struct Checkpoint {
     format: Format,
     /// By this library's names.
     tensors: NamedTensors,
-    /// Keys that belong to no network, in the file's spelling.
-    unknown: Vec<String>,
+    /// What belongs to no network, in the file's spelling.
+    unknown: Vec<NamedShape>,
+    /// Mean and standard deviation of the pixels, where the file has them.
+    pixels: [Option<[f32; 3]>; 2],
 }
 
 impl Checkpoint {
@@ -67,12 +69,14 @@ impl Checkpoint {
                 found: tensors.into_keys().take(4).collect(),
             });
         };
-        let (tensors, unknown) = format.translate(tensors);
+        let (mut tensors, unknown) = format.translate(tensors);
+        let pixels = [PIXEL_MEAN, PIXEL_STD].map(|name| take_triple(&mut tensors, name));
         Ok(Self {
             path: path.into(),
             format,
             tensors,
             unknown,
+            pixels,
         })
     }
 
@@ -93,9 +97,17 @@ impl Checkpoint {
             .map(|(name, data)| (name.as_str(), data.shape().as_slice()))
     }
 
+    /// Tensors that no network has, in the file's spelling, with their shapes. A file that has some
+    /// can't be loaded.
+    pub fn unknown(&self) -> &[NamedShape] {
+        &self.unknown
+    }
+
     /// The presets that fit its keys.
     pub fn presets(&self) -> &'static [&'static str] {
-        self.format.presets(structure::top_levels(&self.tensors))
+        let arch = self.arch().unwrap_or_default();
+        self.format
+            .presets(arch, structure::top_levels(&self.tensors))
     }
 
     /// The network that its shapes describe, with all settings of the preset: those that the keys
@@ -106,16 +118,30 @@ impl Checkpoint {
     /// holds no detector.
     pub fn config(&self, preset: Option<&str>) -> Result<DetectorConfig, WeightsError> {
         let name = self.choose(preset)?;
-        let arch = self.arch().unwrap_or_default();
-        let preset = DetectorConfig::preset_on(name, arch).map_err(|e| self.invalid(e))?;
-        let model = structure::fit(preset.model.clone(), &self.tensors);
+        let config = self.fitted(name)?;
+        config.model.validate().map_err(|e| self.invalid(e))?;
         let file = self.path.file_name().unwrap_or_default();
-        let classes = ClassList::coco(model.num_classes);
+        let classes = ClassList::coco(config.model.num_classes);
         Ok(DetectorConfig {
             category_ids: classes.category_ids(),
             classes,
             provenance: format!("{} ({}, preset {name})", file.display(), self.format),
-            model,
+            ..config
+        })
+    }
+
+    /// A preset with what the tensors say.
+    fn fitted(&self, name: &str) -> Result<DetectorConfig, WeightsError> {
+        let arch = self.arch().unwrap_or_default();
+        let preset = DetectorConfig::preset_on(name, arch).map_err(|e| self.invalid(e))?;
+        let [mean, std] = self.pixels;
+        Ok(DetectorConfig {
+            model: structure::fit(preset.model, &self.tensors),
+            preprocess: PreprocessConfig {
+                mean: mean.unwrap_or(preset.preprocess.mean),
+                std: std.unwrap_or(preset.preprocess.std),
+                ..preset.preprocess
+            },
             ..preset
         })
     }
@@ -151,25 +177,49 @@ impl Checkpoint {
     }
 
     /// The network with the backbone of this file, be it a detector's or an ImageNet classifier's:
-    /// a start for training with `preprocess`. A classifier's first layer is adapted to the
-    /// channel order and to the range of the pixels.
+    /// a start for training with `preprocess`, to whose pixels the first layer is adapted. Exactly,
+    /// but where it sees padding: that is the mean colour, and so another one if the mean is.
     ///
     /// # Errors
-    /// Unless the file holds exactly the backbone's tensors, or if `preprocess` shifts a
-    /// classifier's pixels otherwise than ImageNet's mean does.
+    /// Unless the file holds exactly the backbone's tensors, and `model` computes with them what
+    /// they were trained for; or if that can't be told from the keys.
     pub fn into_backbone(
         mut self,
         model: Fcos,
         preprocess: &PreprocessConfig,
     ) -> Result<Fcos, WeightsError> {
+        let origin = self.origin()?;
         self.tensors.retain(|name, _| name.starts_with(BACKBONE));
-        if self.format == Format::ImageNet {
-            self.adapt_stem(preprocess)?;
-        }
+        stem::adapt(&mut self.tensors, &origin.preprocess, preprocess);
         let rest = model.tensors().into_iter();
         self.tensors
             .extend(rest.filter(|(name, _)| !name.starts_with(BACKBONE)));
-        self.into_network(model)
+        let path = self.path.clone();
+        let model = self.into_network(model)?;
+        let trained = FcosConfig {
+            backbone: origin.model.backbone,
+            ..model.config().clone()
+        };
+        settings::compare(&path, trained, model.config())?;
+        Ok(model)
+    }
+
+    /// The preset of the file's backbone: any that fits, if all agree on the backbone and on the
+    /// pixels. A classifier is what torchvision's detector starts from.
+    fn origin(&self) -> Result<DetectorConfig, WeightsError> {
+        let (first, others) = match self.presets() {
+            [first, others @ ..] => (*first, others),
+            [] => ("torchvision", [].as_slice()),
+        };
+        let first = self.fitted(first)?;
+        for other in others {
+            let other = self.fitted(other)?;
+            let same_backbone = other.model.backbone == first.model.backbone;
+            if !same_backbone || other.preprocess != first.preprocess {
+                return Err(self.ambiguous());
+            }
+        }
+        Ok(first)
     }
 
     /// The network with all tensors of this file.
@@ -177,6 +227,9 @@ impl Checkpoint {
     /// # Errors
     /// As [`into_model`](Self::into_model).
     pub fn into_network(self, model: Fcos) -> Result<Fcos, WeightsError> {
+        for (name, data) in &self.tensors {
+            finite(&self.path, name, data.as_slice().unwrap_or_default())?;
+        }
         let checked = model.with_tensors(self.tensors);
         let mismatch = match checked {
             Ok(model) if self.unknown.is_empty() => return Ok(model),
@@ -193,33 +246,6 @@ impl Checkpoint {
         })
     }
 
-    /// From `(p / 255 − mean) / std` in RGB to the pixels that `preprocess` gives.
-    fn adapt_stem(&mut self, preprocess: &PreprocessConfig) -> Result<(), WeightsError> {
-        let original = PreprocessConfig::imagenet_rgb(800, 1333);
-        let unit = match preprocess.range {
-            ValueRange::Unit => 1.0,
-            ValueRange::Byte => 255.0,
-        };
-        let order = match preprocess.channels {
-            ChannelOrder::Rgb => [0, 1, 2],
-            ChannelOrder::Bgr => [2, 1, 0],
-        };
-        // A shift of a quarter of a grey level is none.
-        let same_mean =
-            |(c, &o): (usize, &usize)| (preprocess.mean[c] / unit - original.mean[o]).abs() < 1e-3;
-        if !order.iter().enumerate().all(same_mean) {
-            let path = self.path.clone();
-            return Err(WeightsError::OtherMean { path });
-        }
-        let factor = |c: usize| preprocess.std[c] / (unit * original.std[order[c]]);
-        let Some(stem) = self.tensors.get(STEM) else {
-            return Ok(()); // missed by the strict comparison that follows
-        };
-        let adapted = map_inputs(stem, order, factor);
-        self.tensors.insert(STEM.into(), adapted);
-        Ok(())
-    }
-
     /// The preset to use.
     fn choose<'a>(&self, preset: Option<&'a str>) -> Result<&'a str, WeightsError> {
         let (path, format) = (self.path.clone(), self.format);
@@ -230,11 +256,7 @@ impl Checkpoint {
         let list = fitting.join(", ");
         match (preset, fitting) {
             (None, [only]) => Ok(only),
-            (None, _) => Err(WeightsError::Ambiguous {
-                path,
-                format,
-                fitting: list,
-            }),
+            (None, _) => Err(self.ambiguous()),
             (Some(name), _) => {
                 match fitting.contains(&recipe(name).map_err(|e| self.invalid(e))?) {
                     true => Ok(name),
@@ -249,12 +271,28 @@ impl Checkpoint {
         }
     }
 
+    fn ambiguous(&self) -> WeightsError {
+        WeightsError::Ambiguous {
+            path: self.path.clone(),
+            format: self.format,
+            fitting: self.presets().join(", "),
+        }
+    }
+
     fn invalid(&self, source: ConfigError) -> WeightsError {
         WeightsError::Config {
             path: self.path.clone(),
             source,
         }
     }
+}
+
+/// Three numbers. What is something else stays, and is one tensor too many.
+fn take_triple(tensors: &mut NamedTensors, name: &str) -> Option<[f32; 3]> {
+    let values = tensors.get(name)?.as_slice::<f32>().ok()?;
+    let values = values.try_into().ok()?;
+    tensors.remove(name);
+    Some(values)
 }
 
 /// The rows of the first axis with these numbers, all below its length.
@@ -265,22 +303,4 @@ fn select_rows(data: &TensorData, rows: &[usize]) -> TensorData {
     shape[0] = rows.len();
     let selected = rows.iter().flat_map(|r| &bytes[r * row..(r + 1) * row]);
     TensorData::from_bytes_vec(selected.copied().collect(), shape, data.dtype())
-}
-
-/// Input channel `c` of a convolution becomes `factor(c)` times what `order[c]` was. Weights that are
-/// no convolution of three channels in `f32` stay.
-fn map_inputs(weight: &TensorData, order: [usize; 3], factor: impl Fn(usize) -> f32) -> TensorData {
-    let shape = weight.shape().to_vec();
-    let (&[_, 3, height, width], Ok(values)) = (shape.as_slice(), weight.as_slice::<f32>()) else {
-        return weight.clone();
-    };
-    let area = height * width;
-    let mut mapped = Vec::with_capacity(values.len());
-    for filter in values.chunks_exact((3 * area).max(1)) {
-        for (c, &from) in order.iter().enumerate() {
-            let channel = &filter[from * area..(from + 1) * area];
-            mapped.extend(channel.iter().map(|v| v * factor(c)));
-        }
-    }
-    TensorData::new(mapped, shape)
 }

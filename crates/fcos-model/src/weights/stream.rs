@@ -1,14 +1,17 @@
-//! A safetensors file of `f32`, read tensor by tensor: the file as a whole is never in memory.
+//! A safetensors file of `f32`, read straight into its tensors.
 
 use std::fs::File;
-use std::io::{Read, Take};
+#[cfg(not(unix))]
+use std::io::Seek;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
-use safetensors::tensor::{Metadata, TensorInfo};
+use rayon::prelude::*;
+use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensorError};
 
-use super::{WeightsError, broken, io_error};
+use super::{WeightsError, broken, finite, io_error};
 use crate::params::NamedTensors;
 
 /// The header's length stands in front of it.
@@ -20,7 +23,9 @@ const LONGEST_HEADER: u64 = 100_000_000;
 pub(super) struct Stream {
     path: PathBuf,
     metadata: Metadata,
-    tensors: Take<File>,
+    file: File,
+    /// Where the tensors start.
+    start: u64,
 }
 
 impl Stream {
@@ -53,7 +58,8 @@ impl Stream {
         Ok(Self {
             path: path.into(),
             metadata,
-            tensors: file.take(rest),
+            file,
+            start: LENGTH + header,
         })
     }
 
@@ -63,26 +69,21 @@ impl Stream {
         entries.get(name).map(String::as_str)
     }
 
-    /// All tensors, which lie in the file one behind the other.
-    pub fn read(mut self) -> Result<NamedTensors, WeightsError> {
-        let mut bytes = Vec::new();
-        let mut all = NamedTensors::new();
-        for name in self.metadata.offset_keys() {
-            let info = self.metadata.info(&name).cloned();
-            let info = info
-                .ok_or_else(|| broken(&self.path, SafeTensorError::TensorNotFound(name.clone())))?;
-            let data = self.next(&name, &info, &mut bytes)?;
-            all.insert(name, data);
-        }
-        Ok(all)
+    /// All tensors, by as many threads as there are.
+    pub fn read(&self) -> Result<NamedTensors, WeightsError> {
+        let names = self.metadata.offset_keys();
+        let read = names.into_par_iter().map(|name| {
+            let data = self.tensor(&name)?;
+            Ok((name, data))
+        });
+        // In order first: of several errors it is always the same that is reported.
+        read.collect::<Vec<_>>().into_iter().collect()
     }
 
-    fn next(
-        &mut self,
-        name: &str,
-        info: &TensorInfo,
-        bytes: &mut Vec<u8>,
-    ) -> Result<TensorData, WeightsError> {
+    fn tensor(&self, name: &str) -> Result<TensorData, WeightsError> {
+        let info = self.metadata.info(name);
+        let info =
+            info.ok_or_else(|| broken(&self.path, SafeTensorError::TensorNotFound(name.into())))?;
         if info.dtype != Dtype::F32 {
             return Err(WeightsError::DType {
                 path: self.path.clone(),
@@ -91,15 +92,27 @@ impl Stream {
             });
         }
         let (start, end) = info.data_offsets;
-        bytes.resize(end - start, 0);
-        self.tensors
-            .read_exact(bytes)
+        let mut values = vec![0f32; (end - start) / size_of::<f32>()];
+        let bytes = bytemuck::cast_slice_mut(&mut values);
+        self.read_at(bytes, self.start + start as u64)
             .map_err(|e| io_error(&self.path, e))?;
-        let numbers = bytes.chunks_exact(size_of::<f32>());
-        let numbers = numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        Ok(TensorData::new(
-            numbers.collect::<Vec<_>>(),
-            info.shape.clone(),
-        ))
+        for value in values.iter_mut().filter(|_| cfg!(target_endian = "big")) {
+            *value = f32::from_bits(u32::from_le(value.to_bits()));
+        }
+        finite(&self.path, name, &values)?;
+        Ok(TensorData::new(values, info.shape.clone()))
+    }
+
+    #[cfg(unix)]
+    fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, bytes, position)
+    }
+
+    /// Opened again, since threads would move a common position.
+    #[cfg(not(unix))]
+    fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
+        let mut file = File::open(&self.path)?;
+        file.seek(io::SeekFrom::Start(position))?;
+        file.read_exact(bytes)
     }
 }

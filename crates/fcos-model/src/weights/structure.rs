@@ -1,6 +1,6 @@
 //! What the tensors' shapes say about a network.
 
-use crate::config::{Arch, BackboneConfig, FcosConfig};
+use crate::config::{Arch, BackboneConfig, FcosConfig, WIDTHS};
 use crate::params::NamedTensors;
 
 /// The backbone with as many blocks, and as many groups, as the tensors have.
@@ -8,6 +8,9 @@ pub(super) fn backbone(tensors: &NamedTensors) -> Option<Arch> {
     let bottleneck = tensors.contains_key("backbone.stages.0.0.conv3.conv.weight");
     let depths = [0, 1, 2, 3].map(|stage| count(tensors, &format!("backbone.stages.{stage}.")));
     let width = extent(tensors, "backbone.stem.conv.weight", 0)?;
+    if !WIDTHS.contains(&width) {
+        return None;
+    }
     let inner = |axis| extent(tensors, "backbone.stages.0.0.conv2.conv.weight", axis);
     let (outputs, inputs) = (inner(0)?, inner(1)?);
     Arch::ALL.into_iter().find(|&arch| {

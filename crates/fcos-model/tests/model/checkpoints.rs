@@ -12,6 +12,8 @@ use fcos_model::weights::{Checkpoint, Format, WeightsError};
 use fcos_model::{Arch, BoxActivation, DetectorConfig, Fcos, FcosConfig, NamedTensors, StrideIn};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use crate::{noise, relative_error, values};
+
 fn testdata(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/checkpoints");
     folder.join(name)
@@ -50,7 +52,7 @@ fn first(tensors: &NamedTensors, name: &str) -> f32 {
 
 /// File, preset to name, format, backbone.
 #[rustfmt::skip]
-const PUBLISHED: [(&str, Option<&str>, Format, Arch); 22] = [
+const PUBLISHED: [(&str, Option<&str>, Format, Arch); 23] = [
     ("torchvision_r50", None, Format::Torchvision, Arch::ResNet50),
     ("torchvision_r50_bn", None, Format::Torchvision, Arch::ResNet50),
     ("official_r50", Some("official-orig"), Format::Official, Arch::ResNet50),
@@ -70,7 +72,8 @@ const PUBLISHED: [(&str, Option<&str>, Format, Arch); 22] = [
     ("mmdet-plain_r50", None, Format::MmdetPlain, Arch::ResNet50),
     ("mmdet-plain_r101", None, Format::MmdetPlain, Arch::ResNet101),
     ("mmdet-plain_x101-64x4d", None, Format::MmdetPlain, Arch::ResNeXt101_64x4d),
-    ("mmdet-tricks_r50", None, Format::MmdetTricks, Arch::ResNet50),
+    ("mmdet-tricks_r50", Some("mmdet-tricks"), Format::MmdetTricks, Arch::ResNet50),
+    ("mmdet-tricks_r50", Some("mmdet-lsj"), Format::MmdetTricks, Arch::ResNet50),
     ("mmdet-tricks_r18", None, Format::MmdetTricks, Arch::ResNet18),
     ("mmdet-atss_r50", None, Format::MmdetAtss, Arch::ResNet50),
 ];
@@ -90,81 +93,82 @@ fn every_published_model_loads_strictly() {
     }
 }
 
-/// The values arrive where the reference's table of names says.
+/// Every tensor of the four projects' ResNet-50 arrives where the reference's table of names says:
+/// the names of a row, each from another project, at one place.
 #[test]
 fn tensors_find_their_places() {
-    let places = [
-        (
-            "torchvision_r50",
-            None,
-            "head.regression_head.conv.4.bias",
-            "head.bbox_tower.1.norm.bias",
-        ),
-        (
-            "torchvision_r50",
-            None,
-            "backbone.fpn.extra_blocks.p7.bias",
-            "fpn.top.1.bias",
-        ),
-        (
-            "official_r50",
-            Some("official-imprv"),
-            "backbone.fpn.fpn_layer3.bias",
-            "fpn.output.1.bias",
-        ),
-        (
-            "official_r50",
-            Some("official-imprv"),
-            "rpn.head.scales.3.scale",
-            "head.scales.3",
-        ),
-        (
-            "official_r50",
-            Some("official-imprv"),
-            "backbone.body.layer4.0.downsample.1.running_var",
-            "backbone.stages.3.0.downsample.norm.running_var",
-        ),
-        (
-            "adelaidet_r50",
-            None,
-            "backbone.bottom_up.res3.2.conv2.norm.running_mean",
-            "backbone.stages.1.2.conv2.norm.running_mean",
-        ),
-        (
-            "adelaidet_r50",
-            None,
-            "proposal_generator.fcos_head.ctrness.bias",
-            "head.centerness.bias",
-        ),
-        (
-            "adelaidet_r50",
-            None,
-            "backbone.fpn_lateral5.weight",
-            "fpn.lateral.2.weight",
-        ),
-        (
-            "mmdet-tricks_r50",
-            None,
-            "neck.fpn_convs.3.conv.weight",
-            "fpn.top.0.weight",
-        ),
-        (
-            "mmdet-tricks_r50",
-            None,
-            "bbox_head.scales.4.scale",
-            "head.scales.4",
-        ),
-        (
-            "mmdet-tricks_r50",
-            None,
-            "bbox_head.reg_convs.2.gn.weight",
-            "head.bbox_tower.2.norm.weight",
-        ),
+    let text = fs::read_to_string(testdata("key_map_r50.tsv")).expect("readable");
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .skip(1)
+        .map(|l| l.split('\t').collect())
+        .collect();
+    assert_eq!(rows.len(), 324);
+    let files = [
+        ("official_r50", Some("official-imprv")),
+        ("torchvision_r50", None),
+        ("adelaidet_r50", None),
+        ("mmdet-tricks_r50", Some("mmdet-tricks")),
     ];
-    for (name, preset, theirs, ours) in places {
-        let expected = first(&published(name), theirs);
-        let (model, _) = load(checkpoint(name), preset);
-        assert_eq!(first(&model.tensors(), ours), expected, "{name}: {theirs}");
+    for (column, (file, preset)) in files.into_iter().enumerate() {
+        let theirs = published(file);
+        let ours = load(checkpoint(file), preset).0.tensors();
+        let keys = rows.iter().map(|row| (row[0], row[column]));
+        for (official, key) in keys.filter(|(_, key)| !key.is_empty()) {
+            let name = place(official);
+            assert_eq!(
+                first(&ours, &name),
+                first(&theirs, key),
+                "{file}: {key} as {name}"
+            );
+        }
+    }
+}
+
+/// Where a tensor of the official code belongs.
+fn place(key: &str) -> String {
+    let parts: Vec<&str> = key.split('.').collect();
+    let minus = |n: &str, k: usize| n.parse::<usize>().expect("a number") - k;
+    match *parts.as_slice() {
+        ["backbone", "body", "stem", "conv1", field] => format!("backbone.stem.conv.{field}"),
+        ["backbone", "body", "stem", "bn1", field] => format!("backbone.stem.norm.{field}"),
+        ["backbone", "body", layer, block, ref rest @ ..] => {
+            let stage = minus(layer.trim_start_matches("layer"), 1);
+            let layer = match *rest {
+                ["downsample", "0", field] => format!("downsample.conv.{field}"),
+                ["downsample", "1", field] => format!("downsample.norm.{field}"),
+                [conv, field] if conv.starts_with("conv") => format!("{conv}.conv.{field}"),
+                [bn, field] => format!("conv{}.norm.{field}", bn.trim_start_matches("bn")),
+                _ => panic!("{key}"),
+            };
+            format!("backbone.stages.{stage}.{block}.{layer}")
+        }
+        ["backbone", "fpn", "top_blocks", level, field] => {
+            format!(
+                "fpn.top.{}.{field}",
+                minus(level.trim_start_matches('p'), 6)
+            )
+        }
+        ["backbone", "fpn", name, field] => {
+            let name = name
+                .replace("fpn_inner", "lateral.")
+                .replace("fpn_layer", "output.");
+            let (part, level) = name.split_once('.').expect("a level");
+            format!("fpn.{part}.{}.{field}", minus(level, 2))
+        }
+        ["rpn", "head", "scales", level, "scale"] => format!("head.scales.{level}"),
+        [
+            "rpn",
+            "head",
+            tower @ ("cls_tower" | "bbox_tower"),
+            n,
+            field,
+        ] => {
+            let part = if minus(n, 0) % 3 == 0 { "conv" } else { "norm" };
+            format!("head.{tower}.{}.{part}.{field}", minus(n, 0) / 3)
+        }
+        ["rpn", "head", output, field] => format!("head.{output}.{field}"),
+        _ => panic!("{key}"),
     }
 }
 
@@ -176,6 +180,11 @@ fn presets_complete_what_keys_leave_open() {
         .expect_err("ambiguous");
     let text = ambiguous.to_string();
     assert!(text.contains("official-orig, official-imprv"), "{text}");
+    let ambiguous = checkpoint("mmdet-tricks_r50")
+        .config(None)
+        .expect_err("ambiguous");
+    let text = ambiguous.to_string();
+    assert!(text.contains("mmdet-tricks, mmdet-lsj"), "{text}");
     for (preset, activation) in [
         ("official-orig", BoxActivation::Exp),
         ("official-imprv", BoxActivation::ReluStride),
@@ -307,11 +316,166 @@ fn stems_are_adapted_to_the_pixels() {
     for (found, expected) in bytes.iter().zip(expected) {
         assert!((found / expected - 1.0).abs() < 1e-5, "{bytes:?}");
     }
-    let other = stem(&PreprocessConfig::official());
-    assert!(
-        matches!(other, Err(WeightsError::OtherMean { .. })),
-        "{other:?}"
+}
+
+/// The first layer's outputs that see no padding, of this picture as `preprocess` gives it.
+fn stem_outputs(tensors: &NamedTensors, preprocess: &PreprocessConfig, eps: f64) -> Vec<f32> {
+    const SIDE: usize = 15;
+    let mut state = 7u32;
+    let picture = image::RgbImage::from_fn(SIDE as u32, SIDE as u32, |_, _| {
+        image::Rgb([0; 3].map(|_: u8| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        }))
+    });
+    let preprocess = PreprocessConfig {
+        short_side: SIDE,
+        long_side: SIDE,
+        ..preprocess.clone()
+    };
+    let pixels = preprocess.apply(&picture).pixels;
+    let get = |name: &str| {
+        let data = &tensors[&format!("backbone.stem.{name}")];
+        data.as_slice::<f32>().expect("f32").to_vec()
+    };
+    let (weights, mean, var) = (
+        get("conv.weight"),
+        get("norm.running_mean"),
+        get("norm.running_var"),
     );
+    let mut outputs = Vec::new();
+    for (o, filter) in weights.chunks_exact(3 * 49).enumerate() {
+        for (y, x) in (0..=SIDE - 7).flat_map(|y| (0..=SIDE - 7).map(move |x| (y, x))) {
+            let pixel =
+                |i: usize| pixels[i / 49 * SIDE * SIDE + (y + i % 49 / 7) * SIDE + x + i % 7];
+            let products = filter
+                .iter()
+                .enumerate()
+                .map(|(i, w)| f64::from(w * pixel(i)));
+            let deviation = (f64::from(var[o]) + eps).sqrt();
+            outputs.push(((products.sum::<f64>() - f64::from(mean[o])) / deviation) as f32);
+        }
+    }
+    outputs
+}
+
+/// Whatever pixels a backbone was trained on, it computes the same from those of the settings.
+#[test]
+fn stems_compute_the_same_from_other_pixels() {
+    let (device, folder) = (Device::flex(), Path::new("file"));
+    let official = FcosConfig::official_imprv(Arch::ResNet50);
+    let cases = [
+        (
+            "imagenet_r50",
+            FcosConfig::default(),
+            PreprocessConfig::default(),
+            1e-5,
+            "conv1",
+            "bn1",
+        ),
+        (
+            "official_r50",
+            official,
+            PreprocessConfig::official(),
+            0.0,
+            "backbone.body.stem.conv1",
+            "backbone.body.stem.bn1",
+        ),
+    ];
+    for (file, config, original, eps, conv, bn) in cases {
+        let mut tensors = published(file);
+        let random = values(&noise::<4>([64, 3, 7, 7], &device));
+        tensors.insert(
+            format!("{conv}.weight"),
+            TensorData::new(random, [64, 3, 7, 7]),
+        );
+        let statistics = values(&noise::<1>([64], &device));
+        tensors.insert(
+            format!("{bn}.running_mean"),
+            TensorData::new(statistics, [64]),
+        );
+        let start = |preprocess: &PreprocessConfig| {
+            let model = config.init(&device).expect("valid");
+            let checkpoint = Checkpoint::from_tensors(folder, tensors.clone()).expect("known");
+            let model = checkpoint.into_backbone(model, preprocess).expect("loads");
+            stem_outputs(&model.tensors(), preprocess, eps)
+        };
+        let expected = start(&original);
+        for other in [
+            PreprocessConfig::default(),
+            PreprocessConfig::official(),
+            PreprocessConfig::adelaidet(),
+            PreprocessConfig::mmdet_pytorch(),
+        ] {
+            let error = relative_error(&start(&other), &expected);
+            assert!(error < 1e-5, "{file}, {other:?}: {error}");
+        }
+    }
+}
+
+/// A backbone computes what it was trained to, or is refused.
+#[test]
+fn backbones_of_other_settings_are_refused() {
+    let start = |file: &str, config: FcosConfig| {
+        let model = config.init(&Device::flex()).expect("valid");
+        let started = checkpoint(file).into_backbone(model, &PreprocessConfig::default());
+        started.map(drop).map_err(|error| error.to_string())
+    };
+    let official = start("official_r50", FcosConfig::default()).expect_err("another backbone");
+    for setting in [
+        "model.backbone.stride_in was \"1x1\" and is \"3x3\"",
+        "model.backbone.norm_eps was 0.0 and is 1e-5",
+    ] {
+        assert!(official.contains(setting), "{official}");
+    }
+    let imagenet = start("imagenet_r50", FcosConfig::official_orig(Arch::ResNet50));
+    assert!(imagenet.expect_err("another").contains("norm_eps"));
+    let mmdet = start("mmdet-tricks_r50", FcosConfig::default());
+    assert!(mmdet.expect_err("ambiguous").contains("mmdet-lsj"));
+    // Two presets that differ in the head alone, and basic blocks, in which no 1×1 has a stride.
+    assert_eq!(start("atss_r50", FcosConfig::atss(Arch::ResNet50)), Ok(()));
+    let basic = FcosConfig::torchvision(Arch::ResNet18);
+    assert_eq!(start("mmdet-tricks_r18", basic), Ok(()));
+}
+
+/// Old files of AdelaiDet say what pixels they want.
+#[test]
+fn pixel_statistics_in_the_file_count() {
+    let with = |values: &[f32]| {
+        let mut tensors = published("adelaidet_r50");
+        let data = TensorData::new(values.to_vec(), [values.len(), 1, 1]);
+        tensors.insert("pixel_mean".into(), data);
+        Checkpoint::from_tensors(Path::new("old"), tensors).expect("known")
+    };
+    let (_, config) = load(with(&[102.0, 115.0, 122.0]), None);
+    assert_eq!(config.preprocess.mean, [102.0, 115.0, 122.0]);
+    assert_eq!(config.preprocess.std, PreprocessConfig::adelaidet().std);
+    let four = with(&[1.0; 4]);
+    let config = four.config(None).expect("a preset");
+    let error = four.into_model(&config, &Device::flex()).expect_err("four");
+    assert!(
+        error.to_string().contains("pixel_mean [4, 1, 1]"),
+        "{error}"
+    );
+}
+
+/// Shapes whose product is 0 need no numbers, however large the rest is.
+#[test]
+fn extreme_shapes_are_refused() {
+    for (key, shape) in [
+        ("backbone.body.conv1.weight", [1 << 58, 0, 7, 7]),
+        (
+            "head.classification_head.cls_logits.weight",
+            [1 << 58, 0, 3, 3],
+        ),
+        ("backbone.fpn.inner_blocks.0.0.weight", [1 << 58, 0, 1, 1]),
+    ] {
+        let mut tensors = published("torchvision_r50");
+        tensors.insert(key.into(), TensorData::new(Vec::<f32>::new(), shape));
+        let checkpoint = Checkpoint::from_tensors(Path::new("huge"), tensors).expect("known");
+        let error = checkpoint.config(None).expect_err(key);
+        assert!(matches!(error, WeightsError::Config { .. }), "{error}");
+    }
 }
 
 /// Both of PyTorch's formats, wrapped and bare, in half precision.
@@ -420,8 +584,66 @@ fn damaged_files_are_refused_whole() {
     let mut longer = good.clone();
     longer.push(0);
     check("a byte too many", &longer);
+    let expanded = fs::read(testdata("expanded.pth")).expect("readable");
+    let error = check("a view that repeats a number", &expanded);
+    assert!(error.contains("17179869184 bytes of tensors"), "{error}");
     check("text", b"not weights at all");
     check("an empty pickle", b"\x80\x02}q\x00.");
+}
+
+/// Single bytes of PyTorch's files, anywhere and in the pickle at their start: an error, or a
+/// network that has all its tensors.
+#[test]
+fn flipped_bytes_neither_panic_nor_load_in_part() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("weights");
+    let mut state = 1u64;
+    let mut draw = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    for name in ["narrow.pth", "narrow_legacy.pth"] {
+        let bytes = fs::read(testdata(name)).expect("readable");
+        let mut loaded = 0;
+        for i in 0..200 {
+            let mut changed = bytes.clone();
+            let at = draw(if i % 2 == 0 { bytes.len() } else { 20_000 });
+            changed[at] ^= 1 << draw(8);
+            fs::write(&file, &changed).expect("written");
+            loaded += usize::from(outcome(&file).is_ok());
+        }
+        assert!((1..200).contains(&loaded), "{name}: {loaded}");
+    }
+}
+
+#[test]
+fn other_precisions_become_single() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("weights.safetensors");
+    let convert = |dtype: Dtype, number: &[u8]| {
+        let bytes = safetensors_file(|tensors| {
+            for (_, shape, kind, bytes) in tensors {
+                *kind = dtype;
+                *bytes = number.repeat(shape.iter().product());
+            }
+        });
+        fs::write(&file, bytes).expect("written");
+        load(Checkpoint::read(&file).expect("reads"), None)
+            .0
+            .tensors()
+    };
+    for (dtype, number) in [
+        (Dtype::BF16, 0x3FC0u16.to_le_bytes().as_slice()),
+        (Dtype::F16, &0x3E00u16.to_le_bytes()),
+        (Dtype::F64, &1.5f64.to_le_bytes()),
+    ] {
+        for (name, data) in convert(dtype, number) {
+            let values = data.as_slice::<f32>().expect("f32");
+            assert!(values.iter().all(|&v| v == 1.5), "{dtype:?}: {name}");
+        }
+    }
 }
 
 #[test]
@@ -474,6 +696,14 @@ fn other_tensors_are_named() {
         t.push(again);
     });
     assert!(twice.contains("inner_blocks.0"), "{twice}");
+    let not_finite = check(&|t| {
+        let at = position(t, "head.regression_head.bbox_reg.bias");
+        t[at].3[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    assert!(
+        not_finite.contains("head.bbox_pred.bias holds numbers that are not finite"),
+        "{not_finite}"
+    );
     let foreign = check(&|t| t.iter_mut().for_each(|t| t.0 = format!("yolo.{}", t.0)));
     assert!(foreign.contains("no known detector"), "{foreign}");
     let deformable = check(&|t| {

@@ -1,6 +1,7 @@
 use fcos_core::DistanceUnit;
 use fcos_model::{
-    Arch, BackboneNorm, BoxActivation, CenternessOn, ConfigError, FcosConfig, StrideIn,
+    Arch, BackboneNorm, BoxActivation, CenternessOn, ConfigError, DetectorConfig, FcosConfig,
+    StrideIn,
 };
 
 use crate::build;
@@ -152,10 +153,76 @@ fn presets_are_what_they_say() {
     }
 }
 
+/// The settings that the implementations differ in, in words.
+fn wiring(preset: &str) -> String {
+    let DetectorConfig {
+        model,
+        preprocess: pixels,
+        location_rule,
+        postprocess: post,
+        ..
+    } = DetectorConfig::preset(preset).expect(preset);
+    let (backbone, fpn, head) = (&model.backbone, &model.fpn, &model.head);
+    format!(
+        "{} {:?} eps {} | top {} relu {} | {:?} {:?} scales {} bias {} | {location_rule:?} | \
+         {:?} {:?} {}/{} {:?} {} {} | {:?} {:?}>{} {:?} {:?} empty {} NMS {} +1 {} {:?}",
+        model.num_classes,
+        backbone.stride_in,
+        backbone.norm_eps,
+        fpn.top_levels,
+        fpn.relu_before_p7,
+        head.box_activation,
+        head.centerness_on,
+        head.scales,
+        head.tower_bias,
+        pixels.resize,
+        pixels.filter,
+        pixels.short_side,
+        pixels.long_side,
+        pixels.channels,
+        pixels.mean[0],
+        pixels.std[0],
+        post.score_rule,
+        post.pre_filter.on,
+        post.pre_filter.threshold,
+        post.top_k_key,
+        post.clip,
+        !post.remove_empty,
+        post.nms.threshold,
+        post.nms.legacy_plus_one,
+        post.tie_rule,
+    )
+}
+
+/// Each recipe, written out from the projects' configurations.
+#[test]
+#[rustfmt::skip]
+fn recipes_are_put_together_as_published() {
+    let table = [
+        ("official-orig", "80 Conv1x1 eps 0 | top 2 relu true | Exp Cls scales true bias true | HalfStride | Official Bilinear 800/1333 Bgr 102.9801 1 | SqrtProduct Cls>0.05 Product LegacyBeforeNms empty true NMS 0.6 +1 true KeepTies"),
+        ("official-imprv", "80 Conv1x1 eps 0 | top 2 relu true | ReluStride Box scales true bias true | HalfStride | Official Bilinear 800/1333 Bgr 102.9801 1 | SqrtProduct Cls>0.05 Product LegacyBeforeNms empty true NMS 0.6 +1 true KeepTies"),
+        ("adelaidet", "80 Conv1x1 eps 0.00001 | top 2 relu true | ReluStride Box scales true bias true | HalfStride | Detectron2 Bilinear 800/1333 Bgr 103.53 1 | SqrtProduct Cls>0.05 Product AfterNms empty false NMS 0.6 +1 false KeepTies"),
+        ("adelaidet-x101-32x8d", "80 Conv3x3 eps 0.00001 | top 2 relu true | ReluStride Box scales true bias true | HalfStride | Detectron2 Bilinear 800/1333 Bgr 103.53 57.375 | SqrtProduct Cls>0.05 Product AfterNms empty false NMS 0.6 +1 false KeepTies"),
+        ("adelaidet-rt", "80 Conv1x1 eps 0.00001 | top 0 relu true | ReluStride Box scales true bias true | HalfStride | Detectron2 Bilinear 512/736 Bgr 103.53 1 | SqrtProduct Cls>0.05 Product AfterNms empty false NMS 0.6 +1 false KeepTies"),
+        ("torchvision", "91 Conv3x3 eps 0.00001 | top 2 relu true | ReluStride Box scales false bias true | Torchvision | Torchvision BilinearNoAntialias 800/1333 Rgb 0.485 0.229 | SqrtProduct Score>0.2 Product BeforeNms empty true NMS 0.6 +1 false Exact"),
+        ("mmdet-plain", "80 Conv1x1 eps 0.00001 | top 2 relu true | Exp Cls scales true bias false | HalfStride | MmdetRound BilinearOpenCv 800/1333 Bgr 102.9801 1 | Product Cls>0.05 Cls BeforeNms empty false NMS 0.5 +1 false Exact"),
+        ("mmdet-plain-x101-64x4d", "80 Conv3x3 eps 0.00001 | top 2 relu true | Exp Cls scales true bias false | HalfStride | MmdetRound BilinearOpenCv 800/1333 Rgb 123.675 58.395 | Product Cls>0.05 Cls BeforeNms empty false NMS 0.5 +1 false Exact"),
+        ("mmdet-tricks", "80 Conv1x1 eps 0.00001 | top 2 relu true | ReluStride Box scales true bias true | HalfStride | MmdetRound BilinearOpenCv 800/1333 Bgr 103.53 1 | Product Cls>0.05 Cls BeforeNms empty false NMS 0.6 +1 false Exact"),
+        ("mmdet-tricks-r18", "80 Conv1x1 eps 0.00001 | top 2 relu true | ReluStride Box scales true bias true | HalfStride | MmdetRound BilinearOpenCv 800/1333 Rgb 123.675 58.395 | Product Cls>0.05 Cls BeforeNms empty false NMS 0.6 +1 false Exact"),
+        ("mmdet-lsj", "80 Conv3x3 eps 0.00001 | top 2 relu true | ReluStride Box scales true bias true | HalfStride | MmdetRound BilinearOpenCv 800/1333 Rgb 123.675 58.395 | Product Cls>0.05 Cls BeforeNms empty false NMS 0.6 +1 false Exact"),
+        ("mmdet-atss", "80 Conv3x3 eps 0.00001 | top 2 relu false | AnchorDelta Box scales true bias false | Corner | MmdetRound BilinearOpenCv 800/1333 Rgb 123.675 58.395 | Product Cls>0.05 Cls BeforeNms empty false NMS 0.6 +1 false Exact"),
+        ("atss", "80 Conv1x1 eps 0 | top 2 relu true | LegacyAnchorDelta Box scales true bias true | HalfStride | Official Bilinear 800/1333 Bgr 102.9801 1 | SqrtProduct Cls>0.05 Product LegacyBeforeNms empty true NMS 0.6 +1 true KeepTies"),
+        ("atss-point", "80 Conv1x1 eps 0 | top 2 relu true | ReluStride Box scales true bias true | HalfStride | Official Bilinear 800/1333 Bgr 102.9801 1 | SqrtProduct Cls>0.05 Product LegacyBeforeNms empty true NMS 0.6 +1 true KeepTies"),
+    ];
+    for (preset, expected) in table {
+        assert_eq!(wiring(preset), expected, "{preset}");
+    }
+}
+
 #[test]
 fn every_preset_name_is_a_preset() {
     let names: Vec<_> = FcosConfig::preset_names().collect();
-    assert_eq!(names.len(), 10 * 8);
+    assert_eq!(names.len(), 11 * 8);
     for name in names {
         let config = FcosConfig::preset(&name).expect(&name);
         config.validate().expect(&name);

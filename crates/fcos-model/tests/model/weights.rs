@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, TensorData};
 use fcos_core::ClassList;
 use fcos_model::weights::{self, WeightsError};
-use fcos_model::{DetectorConfig, Fcos, FcosConfig};
+use fcos_model::{BackboneNorm, CenternessOn, DetectorConfig, Fcos, FcosConfig, StrideIn};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -269,6 +269,48 @@ fn wrong_types_are_named() {
 }
 
 #[test]
+fn numbers_have_to_be_finite() {
+    let saved = Saved::new();
+    let first = 8 + u64::from_le_bytes(saved.bytes[..8].try_into().expect("8 bytes")) as usize;
+    for (at, value) in [
+        (first, f32::NAN),
+        (saved.bytes.len() - 4, f32::NEG_INFINITY),
+    ] {
+        let mut bytes = saved.bytes.clone();
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        let error = saved.error(&bytes);
+        assert!(matches!(error, WeightsError::NotFinite { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_start_has_to_be_the_same_network() {
+    let saved = Saved::new();
+    let into = |change: &dyn Fn(&mut FcosConfig)| {
+        let mut config = saved.model.config().clone();
+        change(&mut config);
+        weights::load_into(&saved.path, build(&config))
+    };
+    let trained = into(&|c| {
+        c.backbone.norm = BackboneNorm::Frozen;
+        c.backbone.frozen_stages = 2;
+        c.backbone.stride_in = StrideIn::Conv1x1; // basic blocks don't care
+        c.head.prior = 0.1;
+    });
+    let tensors = trained.expect("the same network").tensors();
+    assert_eq!(tensors, saved.model.tensors());
+    let error = into(&|c| c.head.centerness_on = CenternessOn::Cls).expect_err("another head");
+    let text = error.to_string();
+    let setting =
+        "trained with other settings: model.head.centerness_on was \"box\" and is \"cls\"";
+    assert!(text.ends_with(setting), "{text}");
+    // What is wrong with a file of our own is not hidden behind another format's error.
+    fs::write(&saved.path, saved.edit_entry(|e| e["version"] = json!(2))).expect("writes");
+    let error = into(&|_| ()).expect_err("a later version");
+    assert!(matches!(error, WeightsError::Version { .. }), "{error}");
+}
+
+#[test]
 fn wrong_names_and_shapes_are_listed() {
     let saved = Saved::new();
     let rename = |h: &mut Value, from: &str, to: &str| {
@@ -283,8 +325,9 @@ fn wrong_names_and_shapes_are_listed() {
     let WeightsError::Tensors { source, .. } = saved.error(&bytes) else {
         panic!("another kind");
     };
-    assert_eq!(source.missing, ["head.scales.1"]);
-    assert_eq!(source.unexpected, ["head.scales.9"]);
+    let named = |name: &str| [(name.to_string(), vec![1])];
+    assert_eq!(source.missing, named("head.scales.1"));
+    assert_eq!(source.unexpected, named("head.scales.9"));
     let different = &source.different[0];
     assert_eq!(
         (different.name.as_str(), source.different.len()),
@@ -296,7 +339,7 @@ fn wrong_names_and_shapes_are_listed() {
     );
     let text = source.to_string();
     assert!(
-        text.contains("1 missing: head.scales.1; 1 unexpected: head.scales.9"),
+        text.contains("1 missing: head.scales.1 [1]; 1 unexpected: head.scales.9 [1]"),
         "{text}"
     );
     assert!(
@@ -326,12 +369,13 @@ fn extra_and_absent_tensors() {
     let mut extra = model.tensors();
     extra.insert("head.extra".into(), TensorData::from([1.0f32]));
     let error = model.clone().with_tensors(extra).expect_err("one too many");
-    assert_eq!(error.unexpected, ["head.extra"]);
+    assert_eq!(error.unexpected, [("head.extra".into(), vec![1])]);
 
     let mut absent = model.tensors();
     absent.remove("backbone.stem.norm.running_var");
     let error = model.clone().with_tensors(absent).expect_err("one too few");
-    assert_eq!(error.missing, ["backbone.stem.norm.running_var"]);
+    let variance = "backbone.stem.norm.running_var".to_string();
+    assert_eq!(error.missing, [(variance, vec![1])]);
 
     let mut half = model.tensors();
     let data = half["fpn.top.0.bias"].clone().convert::<f64>();
@@ -404,6 +448,22 @@ fn detector_settings_come_back_and_fit_the_network() {
         error.to_string().contains("2 class names for 3 classes"),
         "{error}"
     );
+
+    let invalid: [fn(&mut DetectorConfig); 2] = [
+        |c| c.preprocess.std[1] = 0.0,
+        |c| c.postprocess.pre_nms_top_k = 0,
+    ];
+    for change in invalid {
+        let mut detector = detector.clone();
+        change(&mut detector);
+        detector.save(&saved.path, &saved.model).expect("saves");
+        let error = DetectorConfig::load(&saved.path, &device).expect_err("no sense");
+        let kind = matches!(
+            error,
+            WeightsError::Preprocess { .. } | WeightsError::Postprocess { .. }
+        );
+        assert!(kind, "{error}");
+    }
 
     fs::write(&saved.path, &saved.bytes).expect("writes");
     let error = DetectorConfig::load(&saved.path, &device).expect_err("no settings");
