@@ -18,6 +18,7 @@ use fcos::model::{Fcos, Pipeline};
 use fcos::postprocess::Detection;
 use fcos::targets::{AssignConfig, Assigner, Targets};
 use fcos::train::{TrainConfig, Trainer};
+use fcos_tests::worst;
 use image::RgbImage;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -166,8 +167,8 @@ impl Golden {
         let step = values.len().div_ceil(SAMPLES).max(1);
         let ours: Vec<f32> = values.iter().copied().step_by(step).collect();
         assert_eq!(ours.len(), samples.len(), "{name}");
-        let worst = ours.iter().zip(samples).map(|(a, b)| (a - b).abs());
-        worst.fold(0.0, f32::max) / self.get(&format!("{name}.largest"))[0]
+        let differences = ours.iter().zip(samples).map(|(a, b)| a - b);
+        worst(differences) / self.get(&format!("{name}.largest"))[0]
     }
 }
 
@@ -279,11 +280,8 @@ fn detections_equal_torchvisions() {
     for (i, candidates) in all.iter().enumerate() {
         let expected = golden.get(&format!("candidates.{i}.scores"));
         assert_eq!(candidates.len(), expected.len(), "candidates of image {i}");
-        let worst = candidates
-            .iter()
-            .zip(expected)
-            .map(|(a, b)| (a.score - b).abs());
-        assert!(worst.fold(0.0, f32::max) <= 1e-4);
+        let differences = candidates.iter().zip(expected);
+        assert!(worst(differences.map(|(a, b)| a.score - b)) <= 1e-4);
     }
 }
 
@@ -298,11 +296,7 @@ fn assert_same(golden: &Golden, image: usize, detections: &[Detection]) {
         .enumerate()
     {
         let ours = <[f32; 4]>::from(detection.bbox);
-        let off = ours
-            .iter()
-            .zip(corners)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
+        let off = worst(ours.iter().zip(corners).map(|(a, b)| a - b));
         assert!(
             off <= 1e-2,
             "image {image}, detection {i}: {ours:?} for {corners:?}"
