@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Images are resized and padded as the network sees them. `--json` writes all figures, with `bpr`,
-//! `ambiguous` and `ambiguous_across_classes` in per cent, and the boxes that are never learnt.
+//! `ambiguous` and `ambiguous_across_classes` in per cent, and the boxes that are never learnt with
+//! the ids of their image, annotation and category.
 
 #[path = "assignment_stats/network.rs"]
 mod network;
@@ -27,7 +28,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use fcos::core::{Size, write_atomically};
 use fcos::data::{AnnotatedImage, Annotations};
-use fcos::targets::{AtssConfig, SizeGroup, Statistics, Tally};
+use fcos::targets::{SizeGroup, Statistics, Tally};
 use fcos_examples::progress_bar;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -62,18 +63,24 @@ struct Args {
     #[arg(long, value_name = "R")]
     center_sampling: Option<f32>,
     /// FCOS: where the levels' size ranges meet, in pixels
-    #[arg(long, value_name = "PIXELS", value_delimiter = ',', conflicts_with = "no_fpn",
-          default_values_t = [64.0, 128.0, 256.0, 512.0])]
-    ranges: Vec<f32>,
-    /// ATSS: candidates per level
-    #[arg(long, default_value_t = AtssConfig::default().k)]
-    k: usize,
-    /// ATSS: side of the anchors in strides
-    #[arg(long, value_name = "STRIDES", default_value_t = AtssConfig::default().anchor_scale)]
-    anchor_scale: f32,
+    /// [default: 64,128,256,512]
+    #[arg(
+        long,
+        value_name = "PIXELS",
+        value_delimiter = ',',
+        conflicts_with = "no_fpn"
+    )]
+    ranges: Option<Vec<f32>>,
+    /// ATSS: candidates per level [default: 9]
+    #[arg(long)]
+    k: Option<usize>,
+    /// ATSS: side of the anchors in strides [default: 8]
+    #[arg(long, value_name = "STRIDES")]
+    anchor_scale: Option<f32>,
     /// RetinaNet: least IoU at which a box's best anchor learns it all the same; none, or 0 for all
-    #[arg(long, value_name = "IOU", default_value = "0.4", value_parser = low_quality)]
-    low_quality: LowQuality,
+    /// [default: 0.4]
+    #[arg(long, value_name = "IOU", value_parser = low_quality)]
+    low_quality: Option<LowQuality>,
     /// Short side of the resized image in pixels
     #[arg(long, default_value_t = 800, value_parser = clap::value_parser!(u16).range(1..=4096))]
     short: u16,
@@ -100,7 +107,7 @@ enum RuleName {
 }
 
 /// A type of its own, lest clap read `Option<f32>` as an optional argument.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 struct LowQuality(Option<f32>);
 
 fn low_quality(text: &str) -> Result<LowQuality, String> {
@@ -116,14 +123,7 @@ fn low_quality(text: &str) -> Result<LowQuality, String> {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    ensure!(
-        args.center_sampling.is_none() || args.rule == RuleName::Fcos,
-        "--center-sampling is FCOS's: it goes with --rule fcos"
-    );
-    ensure!(
-        args.ranges.len() <= MAX_RANGES,
-        "--ranges takes at most {MAX_RANGES} numbers"
-    );
+    args.check()?;
     let annotations = Annotations::read(&args.annotations)?;
     let (statistics, missed) = count(&args, &annotations.images)?;
     let summary = statistics.summary();
@@ -134,6 +134,32 @@ fn main() -> Result<()> {
         write_atomically(path, text.as_bytes())
             .with_context(|| format!("can't write {}", path.display()))
     })
+}
+
+impl Args {
+    /// Refuses settings of another rule, which would change nothing.
+    fn check(&self) -> Result<()> {
+        use RuleName::{Atss, Fcos, Retinanet};
+        let given = [
+            ("--center-sampling", self.center_sampling.is_some(), Fcos),
+            ("--ranges", self.ranges.is_some(), Fcos),
+            ("--k", self.k.is_some(), Atss),
+            ("--anchor-scale", self.anchor_scale.is_some(), Atss),
+            ("--low-quality", self.low_quality.is_some(), Retinanet),
+        ];
+        for (flag, is_given, rule) in given {
+            let name = format!("{rule:?}").to_lowercase();
+            ensure!(
+                !is_given || self.rule == rule,
+                "{flag} goes with --rule {name} only"
+            );
+        }
+        ensure!(
+            self.ranges().len() <= MAX_RANGES,
+            "--ranges takes at most {MAX_RANGES} numbers"
+        );
+        Ok(())
+    }
 }
 
 /// Counts the images in as many threads as there are cores. The result does not depend on how many.
@@ -158,21 +184,12 @@ fn count(args: &Args, images: &[AnnotatedImage]) -> Result<(Statistics, Vec<Miss
         statistics.merge(s);
         missed.extend(m);
     }
-    missed.sort_by_key(|missed| missed.place);
+    missed.sort_unstable();
     Ok((statistics, missed))
 }
 
-/// A box that no location learns.
-#[derive(Serialize)]
-struct Missed {
-    image_id: u64,
-    category: u32,
-    /// `[x, y, width, height]` in pixels of the original image.
-    bbox: [f32; 4],
-    /// Position of the image and of the box in it.
-    #[serde(skip)]
-    place: (usize, usize),
-}
+/// A box that no location learns: position of the image, and of the box in it.
+type Missed = (usize, usize);
 
 /// What a thread needs to count images.
 struct Worker<'a> {
@@ -230,19 +247,8 @@ impl<'a> Worker<'a> {
             .map(|[_, _, w, h]| SizeGroup::of(w * h))
             .collect();
         self.statistics.add(&tally, &image.labels, &sizes);
-        for (i, _) in tally
-            .per_box
-            .iter()
-            .enumerate()
-            .filter(|(_, slots)| **slots == 0)
-        {
-            self.missed.push(Missed {
-                image_id: image.id,
-                category: image.labels[i],
-                bbox: image.boxes[i],
-                place: (index, i),
-            });
-        }
+        let missed = (0..).zip(&tally.per_box).filter(|(_, slots)| **slots == 0);
+        self.missed.extend(missed.map(|(place, _)| (index, place)));
         Ok(())
     }
 }
@@ -273,15 +279,20 @@ mod tests {
         let annotations = Annotations::read(&file).expect("reads");
         for Case {
             arguments,
-            expected,
+            mut expected,
         } in golden.cases
         {
-            let fixed = ["stats", "--annotations", "a.json", "--legacy-pixels"].map(String::from);
+            let fixed = ["stats", "--annotations", "a.json"].map(String::from);
             let args = Args::try_parse_from(fixed.iter().chain(&arguments)).expect("valid");
             let (statistics, missed) = count(&args, &annotations.images).expect("counts");
             let summary = statistics.summary();
             let report = Report::new(&args, &annotations, &summary, &missed);
             let report = serde_json::to_value(report).expect("serialises");
+            let never_learnt = report["never_learnt"].as_array().expect("a list");
+            if let Some(ids) = expected.remove("never_learnt") {
+                let found = never_learnt.iter().map(|row| row["annotation_id"].clone());
+                assert_eq!(found.collect::<serde_json::Value>(), ids, "{arguments:?}");
+            }
             for (key, value) in expected {
                 let (found, value) = (report[&key].as_f64(), value.as_f64().expect("a number"));
                 let close = found.is_some_and(|found| (found - value).abs() < 1e-9);
@@ -290,6 +301,59 @@ mod tests {
             let never = summary.all.boxes as f64 * (1.0 - summary.bpr / 100.0);
             assert_eq!(missed.len() as f64, never.round());
         }
+    }
+
+    #[test]
+    fn settings_are_of_the_rule() {
+        let check = |arguments: &str| {
+            let all = ["stats", "--annotations", "a.json"].into_iter();
+            let args = Args::try_parse_from(all.chain(arguments.split(' '))).expect("parses");
+            args.check()
+        };
+        let settings = ["--center-sampling 1.5", "--ranges 64,128", "--k 9"];
+        let settings = settings
+            .into_iter()
+            .chain(["--anchor-scale 8", "--low-quality none"]);
+        for (setting, rule) in settings.zip(["fcos", "fcos", "atss", "atss", "retinanet"]) {
+            for other in ["fcos", "atss", "retinanet"] {
+                let checked = check(&format!("--rule {other} {setting}"));
+                assert_eq!(checked.is_ok(), other == rule, "{setting} with {other}");
+            }
+        }
+        assert!(check("--ranges 1,2,3,4,5,6,7,8,9").is_err());
+    }
+
+    /// Ids are the file's, and the settings that the figures depend on are there.
+    #[test]
+    fn reports_say_what_was_counted() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../testdata/assign/statistics_annotations.json");
+        let annotations = Annotations::read(&file).expect("reads");
+        let report = |arguments: &str| {
+            let all = ["stats", "--annotations", "a.json", "--rule"].into_iter();
+            let args = Args::try_parse_from(all.chain(arguments.split(' '))).expect("parses");
+            let summary = Statistics::default().summary();
+            let report = Report::new(&args, &annotations, &summary, &[(2, 1)]);
+            serde_json::to_value(report).expect("serialises")
+        };
+        let fcos = report("fcos --ranges 32,64");
+        assert_eq!(fcos["ranges"], serde_json::json!([32.0, 64.0]));
+        assert!(fcos.get("k").is_none() && fcos.get("low_quality").is_none());
+        assert_eq!(fcos["left_out"]["crowd"], annotations.left_out.crowd);
+        let image = &annotations.images[2];
+        let (missed, label) = (&fcos["never_learnt"][0], image.labels[1]);
+        assert_eq!(missed["image_id"], image.id);
+        assert_eq!(missed["annotation_id"].as_u64(), image.annotation_ids[1]);
+        assert_eq!(missed["category_id"], u64::from(label) + 1);
+        assert_eq!(missed["category"], annotations.classes.name(label));
+        let atss = report("atss --k 5");
+        assert_eq!(
+            (&atss["k"], &atss["anchor_scale"]),
+            (&5.into(), &8.0.into())
+        );
+        assert!(atss.get("ranges").is_none());
+        assert_eq!(report("retinanet")["low_quality"], 0.4f32);
+        assert!(report("retinanet --low-quality none")["low_quality"].is_null());
     }
 
     #[test]

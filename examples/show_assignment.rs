@@ -151,11 +151,9 @@ impl Assigned {
         };
         let pairs = record.boxes.iter().zip(&record.labels);
         let (boxes, labels): (Vec<BBox>, Vec<u32>) = pairs.filter_map(kept).unzip();
-        let multiple = config.preprocess.pad_multiple;
-        let padded = Size {
-            width: prepared.size.width.next_multiple_of(multiple),
-            height: prepared.size.height.next_multiple_of(multiple),
-        };
+        let padded = config
+            .preprocess
+            .padded_size(std::slice::from_ref(&prepared));
         let locations = Locations::new(padded, &config.model.strides(), config.location_rule);
         let (targets, choices) = assign(&config.assign, &locations, &boxes, &labels)?;
         let name = |&label: &u32| dataset.classes.name(label).to_owned();

@@ -38,3 +38,13 @@ pub fn tiny_run(folder: &Path, iterations: u64) -> TrainConfig {
     config.data.val_images = Some(data.val_images);
     config
 }
+
+/// The largest of some errors, and NaN, which passes no test, where there is one.
+///
+/// # Panics
+/// If there is none to compare.
+pub fn worst(errors: impl IntoIterator<Item = f32>) -> f32 {
+    // The sign of a NaN is left open, and `total_cmp` sorts a negative one below all numbers.
+    let errors = errors.into_iter().map(f32::abs);
+    errors.max_by(f32::total_cmp).expect("values to compare")
+}

@@ -18,6 +18,7 @@ use fcos::model::{Fcos, Pipeline};
 use fcos::postprocess::Detection;
 use fcos::targets::{AssignConfig, Assigner, Targets};
 use fcos::train::{TrainConfig, Trainer};
+use fcos_tests::worst;
 use image::RgbImage;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -166,8 +167,8 @@ impl Golden {
         let step = values.len().div_ceil(SAMPLES).max(1);
         let ours: Vec<f32> = values.iter().copied().step_by(step).collect();
         assert_eq!(ours.len(), samples.len(), "{name}");
-        let worst = ours.iter().zip(samples).map(|(a, b)| (a - b).abs());
-        worst.fold(0.0, f32::max) / self.get(&format!("{name}.largest"))[0]
+        let differences = ours.iter().zip(samples).map(|(a, b)| a - b);
+        worst(differences) / self.get(&format!("{name}.largest"))[0]
     }
 }
 
@@ -291,10 +292,10 @@ fn assert_same_set(golden: &Golden, image: usize, candidates: &[Detection]) {
         let corners = <[f32; 4]>::from(ours.bbox);
         let same = |&i: &usize| {
             let theirs = &boxes[4 * i..][..4];
-            let off = corners.iter().zip(theirs).map(|(a, b)| (a - b).abs());
+            let mut off = corners.iter().zip(theirs).map(|(a, b)| (a - b).abs());
             labels[i] == ours.label as f32
                 && (scores[i] - ours.score).abs() <= 1e-4
-                && off.fold(0.0, f32::max) <= 1e-2
+                && off.all(|off| off <= 1e-2)
         };
         let found = left.iter().position(same);
         left.remove(
@@ -314,11 +315,7 @@ fn assert_same(golden: &Golden, image: usize, detections: &[Detection]) {
         .enumerate()
     {
         let ours = <[f32; 4]>::from(detection.bbox);
-        let off = ours
-            .iter()
-            .zip(corners)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
+        let off = worst(ours.iter().zip(corners).map(|(a, b)| a - b));
         assert!(
             off <= 1e-2,
             "image {image}, detection {i}: {ours:?} for {corners:?}"

@@ -3,23 +3,24 @@
 //!
 //! ```sh
 //! benches/gpu/run.sh cuda                     # everything, beside torchvision, into one table
-//! cargo bench -p fcos-benches --bench gpu --features cuda -- --device cuda
+//! cargo bench -p fcos-benches --bench gpu --features cuda -- --device cuda --precision bf16
+//! cargo bench -p fcos-benches --bench gpu --features cuda -- --device cuda --part predict --batch 8
 //! cargo bench -p fcos-benches --bench gpu -- --tiny --runs 2
 //! ```
 //!
 //! A row per measurement: the first run, which compiles and tunes kernels, then the median and the
 //! fastest of the others. `forward` ends when the device has finished; `predict` includes
-//! preprocessing of a 640 × 480 image, the read and the postprocessing.
+//! preprocessing of a 640 × 480 image, the read and the postprocessing. A device has one precision
+//! for as long as the program runs; in `bf16` only losses are computed in `f32`.
 
 use std::time::Instant;
 
-use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::{Device, FloatDType, Int, Tensor};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use fcos::loss::{BatchCounts, FcosLoss, LossConfig, LossInput, LossTargets, Normalizer};
-use fcos::model::{Fcos, FcosConfig, Predictions};
+use fcos::model::{FcosConfig, Predictions};
 use fcos::{ClassList, Detector, DetectorConfig, DeviceSpec};
 use image::RgbImage;
 
@@ -28,6 +29,14 @@ struct Args {
     /// Where to compute; the example `devices` lists the devices
     #[arg(long, default_value_t = DeviceSpec::Auto)]
     device: DeviceSpec,
+    /// What to measure; everything where it is left out
+    #[arg(long, value_enum)]
+    part: Option<Part>,
+    /// Images per run of that part, instead of 1 and 8, or 16 in training
+    #[arg(long, requires = "part", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: Option<u16>,
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Precision,
     /// Runs after the first
     #[arg(long, default_value_t = 20)]
     runs: usize,
@@ -39,14 +48,32 @@ struct Args {
     bench: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    /// From pictures to detections
+    Predict,
+    /// The network alone
+    Forward,
+    /// A training step
+    Train,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Precision {
+    /// On CUDA, products in TF32
+    F32,
+    Bf16,
+}
+
 /// What to measure on.
 struct Setup {
     device: Device,
+    dtype: FloatDType,
     network: FcosConfig,
     height: usize,
     width: usize,
     /// Images per prediction.
-    batches: [usize; 2],
+    batches: Vec<usize>,
     /// Images per training step.
     train_batch: usize,
     runs: usize,
@@ -55,14 +82,25 @@ struct Setup {
 impl Setup {
     fn new(args: &Args) -> anyhow::Result<Self> {
         let (network, [height, width], batches, train_batch) = match args.tiny {
-            true => (FcosConfig::tiny(), [64, 96], [1, 2], 2),
+            true => (FcosConfig::tiny(), [64, 96], vec![1, 2], 2),
             false => {
                 let network = FcosConfig::preset("torchvision-r50")?;
-                (network, [800, 1088], [1, 8], 16)
+                (network, [800, 1088], vec![1, 8], 16)
             }
         };
+        let (batches, train_batch) = match args.batch.map(usize::from) {
+            Some(batch) => (vec![batch], batch),
+            None => (batches, train_batch),
+        };
+        let dtype = match args.precision {
+            Precision::F32 => FloatDType::F32,
+            Precision::Bf16 => FloatDType::BF16,
+        };
+        let mut device = args.device.device()?;
+        device.configure(dtype)?;
         Ok(Self {
-            device: args.device.device()?,
+            device,
+            dtype,
             network,
             height,
             width,
@@ -78,7 +116,7 @@ impl Setup {
     }
 
     /// Prints a row.
-    fn measure(&self, what: &str, batch: usize, dtype: FloatDType, mut run: impl FnMut()) {
+    fn measure(&self, what: &str, batch: usize, mut run: impl FnMut()) {
         let mut time = || {
             let start = Instant::now();
             run();
@@ -88,7 +126,8 @@ impl Setup {
         let mut times: Vec<f64> = (0..self.runs).map(|_| time()).collect();
         times.sort_by(f64::total_cmp);
         let (median, fastest) = (times[times.len() / 2], times[0]);
-        println!("fcos,{what},{batch},{dtype:?},{first:.0},{median:.2},{fastest:.2}");
+        let dtype = format!("{:?}", self.dtype).to_lowercase();
+        println!("fcos,{what},{batch},{dtype},{first:.0},{median:.2},{fastest:.2}");
     }
 }
 
@@ -96,16 +135,13 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let setup = Setup::new(&args)?;
     println!("implementation,what,batch,precision,first_ms,median_ms,fastest_ms");
-    predict(&setup)?;
-    for dtype in [FloatDType::F32, FloatDType::BF16] {
-        if !setup.device.supports_dtype(dtype) {
-            eprintln!("{}: no {dtype:?}", args.device);
-            continue;
-        }
-        forward(&setup, dtype)?;
-        train(&setup, dtype)?;
-    }
-    Ok(())
+    let all = [Part::Predict, Part::Forward, Part::Train];
+    let parts = args.part.map_or(all.to_vec(), |part| vec![part]);
+    parts.into_iter().try_for_each(|part| match part {
+        Part::Predict => predict(&setup),
+        Part::Forward => forward(&setup),
+        Part::Train => train(&setup),
+    })
 }
 
 fn predict(setup: &Setup) -> anyhow::Result<()> {
@@ -118,33 +154,20 @@ fn predict(setup: &Setup) -> anyhow::Result<()> {
     let image = RgbImage::from_fn(640, 480, |x, y| {
         image::Rgb([x as u8, y as u8, (x * y) as u8])
     });
-    for batch in setup.batches {
+    for &batch in &setup.batches {
         let images = vec![&image; batch];
-        setup.measure("predict", batch, FloatDType::F32, || {
+        setup.measure("predict", batch, || {
             detector.predict_rgb(&images).expect("predicts");
         });
     }
     Ok(())
 }
 
-/// Casts every parameter.
-struct Cast(FloatDType);
-
-impl ModuleMapper for Cast {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| tensor.cast(self.0))
-    }
-}
-
-fn network(setup: &Setup, device: &Device, dtype: FloatDType) -> anyhow::Result<Fcos> {
-    Ok(setup.network.init(device)?.map(&mut Cast(dtype)))
-}
-
-fn forward(setup: &Setup, dtype: FloatDType) -> anyhow::Result<()> {
-    let model = network(setup, &setup.device, dtype)?.fold_batch_norm();
-    for batch in setup.batches {
-        let images = setup.images(batch, &setup.device).cast(dtype);
-        setup.measure("forward", batch, dtype, || {
+fn forward(setup: &Setup) -> anyhow::Result<()> {
+    let model = setup.network.init(&setup.device)?.fold_batch_norm();
+    for &batch in &setup.batches {
+        let images = setup.images(batch, &setup.device);
+        setup.measure("forward", batch, || {
             let output = model.forward(images.clone());
             setup.device.sync().expect("the device works");
             drop(output);
@@ -163,8 +186,8 @@ fn targets(batch: usize, locations: usize, device: &Device) -> (LossTargets, Nor
     let shape = [batch, locations];
     let targets = LossTargets {
         labels: Tensor::<1, Int>::from_ints(labels.as_slice(), device).reshape(shape),
-        ltrb: Tensor::full([batch, locations, 4], 2.0, device),
-        centerness: Tensor::full(shape, 0.5, device),
+        ltrb: Tensor::full([batch, locations, 4], 2.0, device).cast(FloatDType::F32),
+        centerness: Tensor::full(shape, 0.5, device).cast(FloatDType::F32),
     };
     (targets, normalizer)
 }
@@ -178,11 +201,11 @@ fn losses(loss: &FcosLoss, output: Predictions, against: &(LossTargets, Normaliz
     loss.forward(input, against.0.clone(), &against.1).total()
 }
 
-fn train(setup: &Setup, dtype: FloatDType) -> anyhow::Result<()> {
+fn train(setup: &Setup) -> anyhow::Result<()> {
     let device = setup.device.clone().autodiff();
     let batch = setup.train_batch;
-    let mut model = Some(network(setup, &device, dtype)?);
-    let images = setup.images(batch, &device).cast(dtype);
+    let mut model = Some(setup.network.init(&device)?);
+    let images = setup.images(batch, &device);
     let size = fcos::core::Size {
         width: setup.width,
         height: setup.height,
@@ -193,7 +216,7 @@ fn train(setup: &Setup, dtype: FloatDType) -> anyhow::Result<()> {
     let momentum = MomentumConfig::new().with_dampening(0.0);
     let mut sgd: ModuleOptimizer = SgdConfig::new().with_momentum(Some(momentum)).init();
     let loss = LossConfig::default().init();
-    setup.measure("train", batch, dtype, || {
+    setup.measure("train", batch, || {
         let network = model.take().expect("put back by every step");
         let total = losses(&loss, network.forward(images.clone()), &targets);
         let gradients = GradientsParams::from_grads(total.backward(), &network);

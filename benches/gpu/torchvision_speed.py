@@ -18,10 +18,16 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--device", default="cuda")
+parser.add_argument("--part", choices=["predict", "forward", "train"], help="what to measure; all if left out")
+parser.add_argument("--batch", type=int, help="images per run, instead of 1 and 8, or 16 in training")
+parser.add_argument("--precision", choices=["f32", "tf32", "bf16"], help="all if left out")
+parser.add_argument("--mode", choices=["eager", "compile"], help="both if left out")
 parser.add_argument("--runs", type=int, default=20)
 parser.add_argument("--tiny", action="store_true", help="small images, to try this program out")
 args = parser.parse_args()
 HEIGHT, WIDTH, BATCHES, TRAIN_BATCH = (64, 96, (1, 2), 2) if args.tiny else (800, 1088, (1, 8), 16)
+if args.batch:
+    BATCHES, TRAIN_BATCH = (args.batch,), args.batch
 DEVICE = torch.device(args.device)
 
 
@@ -112,10 +118,14 @@ def train(precision):
 
 
 print(f"# torch {torch.__version__}, torchvision {torchvision.__version__}", flush=True)
-for MODE in ("eager", "compile"):
-    for precision, matmul in (("F32", "highest"), ("tf32", "high"), ("bf16", "high")):
+for MODE in [args.mode] if args.mode else ("eager", "compile"):
+    for precision, matmul in (("f32", "highest"), ("tf32", "high"), ("bf16", "high")):
+        if args.precision not in (None, precision):
+            continue
         torch.set_float32_matmul_precision(matmul)
         torch.backends.cudnn.allow_tf32 = matmul == "high"
         for part in (predict, forward, train):
+            if args.part not in (None, part.__name__):
+                continue
             torch._dynamo.reset()
             part(precision)

@@ -12,6 +12,8 @@ use crate::{Args, RuleName};
 
 /// Stride of the only level without a pyramid: P4.
 const SINGLE_STRIDE: usize = 16;
+/// Where the paper's size ranges meet, in pixels.
+const RANGES: [f32; 4] = [64.0, 128.0, 256.0, 512.0];
 
 impl Args {
     /// The size that an image is resized to.
@@ -23,14 +25,21 @@ impl Args {
         rule.output_size(image, self.short.into(), self.long.into())
     }
 
-    /// An image's boxes in pixels of the network input.
+    /// An image's boxes in pixels of the network input. With legacy pixels they end on their last
+    /// pixel, but for ATSS: its IoUs, as RetinaNet's, count that pixel, and it has no other place
+    /// where to add it.
     pub fn boxes(&self, image: &AnnotatedImage, input: Size) -> Vec<BBox> {
         let sx = (input.width as f64 / image.size.width as f64) as f32;
         let sy = (input.height as f64 / image.size.height as f64) as f32;
         let last_pixel = if self.legacy_pixels { 1.0 } else { 0.0 };
+        let counted = match self.rule {
+            RuleName::Atss => last_pixel,
+            RuleName::Fcos | RuleName::Retinanet => 0.0,
+        };
         let corners = |&[x, y, w, h]: &[f32; 4]| {
             let (w, h) = ((w - last_pixel).max(0.0), (h - last_pixel).max(0.0));
-            BBox::from_xywh([x, y, w, h]).scale(sx, sy)
+            let b = BBox::from_xywh([x, y, w, h]).scale(sx, sy);
+            BBox::new(b.x1, b.y1, b.x2 + counted, b.y2 + counted)
         };
         image.boxes.iter().map(corners).collect()
     }
@@ -39,13 +48,40 @@ impl Args {
     pub fn strides(&self) -> Vec<usize> {
         match self.no_fpn {
             true => vec![SINGLE_STRIDE],
-            false => (0..=self.ranges.len()).map(|level| 8 << level).collect(),
+            false => (0..=self.ranges().len()).map(|level| 8 << level).collect(),
+        }
+    }
+
+    /// Where the levels' size ranges meet, in pixels.
+    pub fn ranges(&self) -> &[f32] {
+        match self.no_fpn {
+            true => &[],
+            false => self.ranges.as_deref().unwrap_or(&RANGES),
+        }
+    }
+
+    pub fn atss(&self) -> AtssConfig {
+        let default = AtssConfig::default();
+        AtssConfig {
+            k: self.k.unwrap_or(default.k),
+            anchor_scale: self.anchor_scale.unwrap_or(default.anchor_scale),
+        }
+    }
+
+    pub fn retinanet(&self) -> RetinaNetConfig {
+        let default = RetinaNetConfig::default();
+        RetinaNetConfig {
+            low_quality_iou: self
+                .low_quality
+                .map_or(default.low_quality_iou, |low| low.0),
+            legacy_pixels: self.legacy_pixels,
+            ..default
         }
     }
 
     /// The rule's settings, but for RetinaNet's.
     fn assign(&self) -> AssignConfig {
-        let inner = if self.no_fpn { &[][..] } else { &self.ranges };
+        let inner = self.ranges();
         let lower = std::iter::once(-1.0).chain(inner.iter().copied());
         let upper = inner.iter().copied().chain([f32::INFINITY]);
         AssignConfig {
@@ -62,10 +98,7 @@ impl Args {
                 true => AreaRule::LegacyPlusOne,
                 false => AreaRule::Continuous,
             },
-            atss: AtssConfig {
-                k: self.k,
-                anchor_scale: self.anchor_scale,
-            },
+            atss: self.atss(),
             ..AssignConfig::default()
         }
     }
@@ -81,16 +114,11 @@ impl Matcher {
     /// Prepares the rule for an input of this size.
     pub fn new(args: &Args, input: Size) -> Result<Self> {
         let locations = Locations::new(input, &args.strides(), LocationRule::HalfStride);
-        let retinanet = RetinaNetConfig {
-            low_quality_iou: args.low_quality.0,
-            legacy_pixels: args.legacy_pixels,
-            ..RetinaNetConfig::default()
-        };
         Ok(match args.rule {
             RuleName::Fcos | RuleName::Atss => {
                 Self::Locations(Assigner::new(&args.assign(), &locations)?)
             }
-            RuleName::Retinanet => Self::Anchors(RetinaNetRule::new(retinanet, &locations)?),
+            RuleName::Retinanet => Self::Anchors(RetinaNetRule::new(args.retinanet(), &locations)?),
         })
     }
 
@@ -123,6 +151,7 @@ mod tests {
             },
             boxes: vec![[10.0, 20.0, 30.0, 0.5]],
             labels: vec![0],
+            annotation_ids: vec![None],
         };
         let legacy = args(&["--legacy-pixels"]);
         let input = legacy.resized(image.size);
@@ -130,6 +159,10 @@ mod tests {
         let found = legacy.boxes(&image, input)[0];
         let (sx, sy) = (1199.0f32 / 640.0, 800.0f32 / 427.0);
         assert_eq!(found, BBox::new(10.0 * sx, 20.0 * sy, 39.0 * sx, 20.0 * sy));
+        let atss = args(&["--legacy-pixels", "--rule", "atss"]);
+        let (x2, y2) = (39.0 * sx + 1.0, 20.0 * sy + 1.0);
+        let found = atss.boxes(&image, input)[0];
+        assert_eq!(found, BBox::new(10.0 * sx, 20.0 * sy, x2, y2));
         let found = args(&[]).boxes(&image, input)[0];
         assert_eq!(found, BBox::new(10.0 * sx, 20.0 * sy, 40.0 * sx, 20.5 * sy));
     }

@@ -1,15 +1,15 @@
 //! The figures as a table and as JSON.
 
-use fcos::data::Annotations;
-use fcos::targets::{SizeSummary, Summary};
+use fcos::data::{Annotations, LeftOut};
+use fcos::targets::{AtssConfig, SizeSummary, Summary};
 use serde::Serialize;
 
-use crate::{Args, Missed, RuleName};
+use crate::{Args, LowQuality, Missed, RuleName};
 
 /// Classes and boxes that are printed; `--json` has all of them.
 const PRINTED: usize = 5;
 
-/// All figures, as `--json` writes them.
+/// All figures, as `--json` writes them, and the settings that they depend on.
 #[derive(Serialize)]
 pub struct Report<'a> {
     rule: RuleName,
@@ -18,10 +18,44 @@ pub struct Report<'a> {
     legacy_pixels: bool,
     short: u16,
     long: u16,
+    /// FCOS's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ranges: Option<&'a [f32]>,
+    #[serde(flatten)]
+    atss: Option<AtssConfig>,
+    /// RetinaNet's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    low_quality: Option<LowQuality>,
+    left_out: LeftOut,
     #[serde(flatten)]
     summary: &'a Summary,
     by_class: Vec<ClassRow<'a>>,
-    never_learnt: &'a [Missed],
+    never_learnt: Vec<MissedRow<'a>>,
+}
+
+/// A box that no location learns, with the ids that the annotations have for it.
+#[derive(Serialize)]
+struct MissedRow<'a> {
+    image_id: u64,
+    annotation_id: Option<u64>,
+    category_id: u64,
+    category: &'a str,
+    /// `[x, y, width, height]` in pixels of the original image.
+    bbox: [f32; 4],
+}
+
+impl<'a> MissedRow<'a> {
+    fn new(annotations: &'a Annotations, &(image, place): &Missed) -> Self {
+        let image = &annotations.images[image];
+        let label = image.labels[place];
+        Self {
+            image_id: image.id,
+            annotation_id: image.annotation_ids[place],
+            category_id: annotations.category_ids[label as usize],
+            category: annotations.classes.name(label),
+            bbox: image.boxes[place],
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -33,11 +67,12 @@ struct ClassRow<'a> {
 
 impl<'a> Report<'a> {
     pub fn new(
-        args: &Args,
+        args: &'a Args,
         annotations: &'a Annotations,
         summary: &'a Summary,
-        never_learnt: &'a [Missed],
+        missed: &[Missed],
     ) -> Self {
+        let retinanet = || LowQuality(args.retinanet().low_quality_iou);
         Self {
             rule: args.rule,
             fpn: !args.no_fpn,
@@ -45,9 +80,16 @@ impl<'a> Report<'a> {
             legacy_pixels: args.legacy_pixels,
             short: args.short,
             long: args.long,
+            ranges: (args.rule == RuleName::Fcos).then(|| args.ranges()),
+            atss: (args.rule == RuleName::Atss).then(|| args.atss()),
+            low_quality: (args.rule == RuleName::Retinanet).then(retinanet),
+            left_out: annotations.left_out,
             summary,
             by_class: class_rows(annotations, summary),
-            never_learnt,
+            never_learnt: missed
+                .iter()
+                .map(|m| MissedRow::new(annotations, m))
+                .collect(),
         }
     }
 }
@@ -96,8 +138,8 @@ pub fn print(args: &Args, annotations: &Annotations, summary: &Summary, missed: 
     }
     println!("\nnever learnt: {} boxes", missed.len());
     for m in missed.iter().take(PRINTED) {
-        let name = annotations.classes.name(m.category);
-        println!("  image {}: {name} {:?}", m.image_id, m.bbox);
+        let m = MissedRow::new(annotations, m);
+        println!("  image {}: {} {:?}", m.image_id, m.category, m.bbox);
     }
 }
 

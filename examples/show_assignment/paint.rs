@@ -168,18 +168,21 @@ impl<'a> Canvas<'a> {
         let mut picture = RgbImage::from_pixel(width, height, WHITE);
         let rows = self.assigned.boxes.len().max(1) as f32;
         let row = (height as f32 / rows).clamp(8.0, (height as f32 / 14.0).max(8.0));
-        for (index, name) in self.assigned.names.iter().enumerate() {
+        let mut write = |index: usize, text: &str, color| {
             let top = index as f32 * row;
             let swatch = BBox::new(0.0, top, row * 0.8, top + row * 0.8);
-            for_pixels(&mut picture, swatch, |pixel, _| *pixel = class_color(index));
+            for_pixels(&mut picture, swatch, |pixel, _| *pixel = color);
+            let at = (row as u32, top as u32);
+            draw_text(&mut picture, at, row * 0.8, text, BLACK);
+        };
+        let names = &self.assigned.names;
+        let shown = shown(names.len(), (height as f32 / row) as usize);
+        for (index, name) in names.iter().enumerate().take(shown) {
             let text = format!("{name}: {}", self.learnt_by(index));
-            draw_text(
-                &mut picture,
-                (row as u32, top as u32),
-                row * 0.8,
-                &text,
-                BLACK,
-            );
+            write(index, &text, class_color(index));
+        }
+        if shown < names.len() {
+            write(shown, &format!("… and {} more", names.len() - shown), WHITE);
         }
         captioned(&picture, "locations that learn each box", &self.style())
     }
@@ -196,6 +199,15 @@ impl<'a> Canvas<'a> {
             true => "none".into(),
             false => parts.join(", "),
         }
+    }
+}
+
+/// How many of `boxes` have a line where there is room for so many; the last may say that there are
+/// more.
+fn shown(boxes: usize, room: usize) -> usize {
+    match boxes <= room {
+        true => boxes,
+        false => room.saturating_sub(1),
     }
 }
 
@@ -219,4 +231,16 @@ fn heat(centerness: f32) -> Rgb<u8> {
     let place = centerness.clamp(0.0, 1.0) * (HEAT.len() - 1) as f32;
     let below = (place as usize).min(HEAT.len() - 2);
     mix(Rgb(HEAT[below]), Rgb(HEAT[below + 1]), place - below as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_says_that_there_are_more() {
+        assert_eq!([0, 44, 45].map(|boxes| shown(boxes, 45)), [0, 44, 45]);
+        assert_eq!([46, 900].map(|boxes| shown(boxes, 45)), [44, 44]);
+        assert_eq!(shown(2, 0), 0);
+    }
 }

@@ -43,14 +43,14 @@ def iou(anchors, gt):
     return inter / (area_a + area_b - inter)
 
 
-def atss(size, strides, k, boxes):
-    """Index of the box per anchor, -1 for none."""
+def candidates(size, strides, k, boxes, anchor_scale=ANCHOR_SCALE):
+    """[N, G]: the IoU of every anchor with every box that it may learn, -inf with the others."""
     centers = [anchor_centers(size, s) for s in strides]
-    half = [np.full((len(c), 1), ANCHOR_SCALE * s / 2, np.float32) for c, s in zip(centers, strides)]
+    half = [np.full((len(c), 1), anchor_scale * s / 2, np.float32) for c, s in zip(centers, strides)]
     starts = np.cumsum([0] + [len(c) for c in centers])
     centers, half = np.concatenate(centers), np.concatenate(half)
     if len(boxes) == 0:
-        return np.full(len(centers), -1)
+        return np.full((len(centers), 0), -np.inf, np.float32)
     anchors = np.concatenate([centers - half, centers + half], 1)
     gt = np.array(boxes, np.float32)
     overlaps = iou(anchors, gt)
@@ -59,18 +59,26 @@ def atss(size, strides, k, boxes):
 
     positive = np.full((len(anchors), len(gt)), -np.inf, np.float32)
     for g in range(len(gt)):
-        candidates = []
+        nearby = []
         for first, end in zip(starts[:-1], starts[1:]):
             order = np.argsort(distance[first:end, g], kind="stable")
-            candidates.extend(first + order[:k])
-        of_candidates = overlaps[candidates, g].astype(np.float64)
-        deviation = of_candidates.std(ddof=1) if len(candidates) > 1 else 0.0
-        threshold = of_candidates.mean() + deviation
-        for c in candidates:
+            nearby.extend(first + order[:k])
+        of_nearby = overlaps[nearby, g].astype(np.float64)
+        deviation = of_nearby.std(ddof=1) if len(nearby) > 1 else 0.0
+        threshold = of_nearby.mean() + deviation
+        for c in nearby:
             x, y = centers[c]
             inside = min(x - gt[g, 0], y - gt[g, 1], gt[g, 2] - x, gt[g, 3] - y) > np.float32(0.01)
             if overlaps[c, g].astype(np.float64) >= threshold and inside:
                 positive[c, g] = overlaps[c, g]
+    return positive
+
+
+def atss(size, strides, k, boxes):
+    """Index of the box per anchor, -1 for none."""
+    positive = candidates(size, strides, k, boxes)
+    if len(boxes) == 0:
+        return np.full(len(positive), -1)
     return np.where(np.isneginf(positive).all(1), -1, positive.argmax(1))
 
 

@@ -6,17 +6,17 @@ use std::task::{Context, Poll, Waker};
 
 use burn::tensor::{Tensor, TensorData};
 use fcos::data::Rng;
-use fcos::model::{BackboneNorm, FcosConfig};
+use fcos::model::{Arch, BackboneNorm, FcosConfig};
 use fcos::train::{LAST_WEIGHTS, Observer, RunPlan, StepRow, Trainer};
 use fcos::{Detections, Detector, DeviceSpec};
-use fcos_tests::tiny_run;
+use fcos_tests::{tiny_run, worst};
 
 use crate::{Tested, devices, relative_error, values};
 
 /// In pixels of the image.
 const BOX_TOLERANCE: f32 = 0.05;
 const SCORE_TOLERANCE: f32 = 1e-3;
-const LOSS_TOLERANCE: f64 = 0.005;
+const LOSS_TOLERANCE: f32 = 0.005;
 
 #[derive(Default)]
 struct Losses(Vec<[f64; 3]>);
@@ -56,7 +56,7 @@ fn the_same_seed_trains_alike() {
     for (tested, run) in devices.iter().zip(&runs).skip(1) {
         assert_eq!(run.len(), runs[0].len());
         let pairs = run.iter().flatten().zip(runs[0].iter().flatten());
-        let worst = pairs.map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
+        let worst = worst(pairs.map(|(a, b)| (a / b - 1.0) as f32));
         println!(
             "{} and {}: losses differ by {worst:.1e}",
             tested.spec, devices[0].spec
@@ -137,13 +137,26 @@ fn compare(a: &Detections, b: &Detections) -> f32 {
     worst
 }
 
-/// Layers wide enough for a GPU's matrix units, at COCO's size. The initial biases of the class
-/// layer would hide its errors, so its input is compared: every level of the pyramid.
+/// Layers wide enough for a GPU's matrix units, at COCO's size.
 #[test]
 #[ignore = "half a minute on a CPU of 16 cores; `benches/gpu/run.sh` runs it"]
 fn a_large_network_agrees() {
+    pyramids_agree("a large network", &FcosConfig::default(), [1, 3, 800, 1088]);
+}
+
+/// Grouped convolutions; those of `flex` are tested in `fcos-kernels`.
+#[test]
+fn a_narrow_resnext_agrees() {
+    let mut config = FcosConfig::tiny();
+    config.backbone.arch = Arch::ResNeXt50_32x4d;
+    config.backbone.width = 32;
+    pyramids_agree("a ResNeXt", &config, [2, 3, 72, 56]);
+}
+
+/// The initial biases of the class layer would hide its errors, so its input is compared: every
+/// level of the pyramid.
+fn pyramids_agree(what: &str, config: &FcosConfig, shape: [usize; 4]) {
     let (devices, _guard) = devices();
-    let (config, shape) = (FcosConfig::default(), [1, 3, 800, 1088]);
     let mut rng = Rng::from_key(&[22]);
     let pixels = (0..shape.iter().product()).map(|_| rng.uniform(-2.0, 2.0));
     let pixels = TensorData::new(pixels.collect::<Vec<f32>>(), shape);
@@ -162,8 +175,8 @@ fn a_large_network_agrees() {
             .iter()
             .zip(&pyramids[0])
             .map(|(a, b)| relative_error(a, b));
-        let worst = errors.fold(0.0, f32::max);
-        println!("{}: a large network within {worst:.1e}", tested.spec);
+        let worst = worst(errors);
+        println!("{}: {what} within {worst:.1e}", tested.spec);
         assert!(
             worst <= tested.tolerance().forward,
             "{}: {worst}",

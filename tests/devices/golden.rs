@@ -1,4 +1,5 @@
-//! Against torch: `testdata/devices/make_goldens.py`, which says what the tensors are.
+//! Against torch: `testdata/devices/make_goldens.py`, which says what the tensors are, and the
+//! networks of `testdata/model/make_goldens.py`.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use fcos::loss::{
     BatchCounts, FcosLoss, LossConfig, LossInput, LossOutput, LossTargets, Normalizer,
 };
 use fcos::model::{Fcos, FcosConfig, Predictions};
+use fcos_tests::worst;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::{BF16, F16, Tested, devices, relative_error, values};
@@ -22,11 +24,9 @@ struct Golden {
 }
 
 impl Golden {
-    fn read() -> Self {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../testdata/devices/golden.safetensors"
-        );
+    fn read(name: &str) -> Self {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata");
+        let path = &format!("{folder}/{name}.safetensors");
         let bytes = std::fs::read(path).expect(path);
         let (_, header) = SafeTensors::read_metadata(&bytes).expect(path);
         let metadata = header.metadata().as_ref().expect(path);
@@ -44,7 +44,9 @@ impl Golden {
         });
         Self {
             config: serde_json::from_str(&metadata["config"]).expect("a configuration"),
-            sgd: serde_json::from_str(&metadata["sgd"]).expect("settings"),
+            sgd: metadata.get("sgd").map_or(serde_json::Value::Null, |sgd| {
+                serde_json::from_str(sgd).expect("settings")
+            }),
             tensors: tensors.collect(),
         }
     }
@@ -73,9 +75,9 @@ impl Golden {
             ("centerness", values(found.centerness)),
         ];
         let error = |(name, values): &(&str, Vec<f32>)| {
-            relative_error(values, &self.expected(&format!("{prefix}/{name}")))
+            relative_error(values, &self.expected(&format!("{prefix}{name}")))
         };
-        found.iter().map(error).fold(0.0, f32::max)
+        worst(found.iter().map(error))
     }
 
     fn number(&self, name: &str) -> f64 {
@@ -94,20 +96,35 @@ fn check(tested: &Tested, what: &str, error: f32, tolerance: f32) {
 
 #[test]
 fn forward() {
-    let golden = Golden::read();
+    let golden = Golden::read("devices/golden");
     for tested in &devices().0 {
         let images = golden.tensor("images", &tested.device);
         let model = golden.model(&tested.device);
-        let plain = golden.error("eval", model.forward(images));
+        let plain = golden.error("eval/", model.forward(images));
         check(tested, "forward", plain, tested.tolerance().forward);
         let images = golden.tensor("images", &tested.device);
-        let folded = golden.error("eval", model.fold_batch_norm().forward(images));
+        let folded = golden.error("eval/", model.fold_batch_norm().forward(images));
         check(
             tested,
             "forward, folded",
             folded,
             tested.tolerance().forward,
         );
+    }
+}
+
+/// Bottleneck blocks, and every way to predict a box.
+#[test]
+fn forward_of_other_networks() {
+    for name in ["exp", "relu", "anchor", "legacy_anchor"] {
+        let golden = Golden::read(&format!("model/golden_{name}"));
+        for tested in &devices().0 {
+            let images = golden.tensor("input", &tested.device);
+            let model = golden.model(&tested.device).fold_batch_norm();
+            let error = golden.error("", model.forward(images));
+            let what = format!("forward of `{name}`");
+            check(tested, &what, error, tested.tolerance().forward);
+        }
     }
 }
 
@@ -122,7 +139,7 @@ impl ModuleMapper for Cast {
 
 #[test]
 fn forward_in_half_precision() {
-    let golden = Golden::read();
+    let golden = Golden::read("devices/golden");
     for tested in &devices().0 {
         for (dtype, tolerance) in [(FloatDType::F16, F16), (FloatDType::BF16, BF16)] {
             if !tested.device.supports_dtype(dtype) {
@@ -134,7 +151,7 @@ fn forward_in_half_precision() {
                 .model(&tested.device)
                 .fold_batch_norm()
                 .map(&mut Cast(dtype));
-            let error = golden.error("eval", model.forward(images));
+            let error = golden.error("eval/", model.forward(images));
             check(tested, &format!("forward in {dtype:?}"), error, tolerance);
         }
     }
@@ -181,12 +198,12 @@ fn parts(loss: &LossOutput) -> [f32; 3] {
 
 #[test]
 fn losses_and_gradients() {
-    let golden = Golden::read();
+    let golden = Golden::read("devices/golden");
     for tested in &devices().0 {
         let device = tested.device.clone().autodiff();
         let (model, batch) = (golden.model(&device), Batch::new(&golden, &device));
         let predictions = model.forward(batch.images.clone());
-        let error = golden.error("train", predictions.clone());
+        let error = golden.error("train/", predictions.clone());
         check(
             tested,
             "forward in training",
@@ -277,7 +294,7 @@ fn sgd(golden: &Golden) -> ModuleOptimizer {
 
 #[test]
 fn training_steps() {
-    let golden = Golden::read();
+    let golden = Golden::read("devices/golden");
     for tested in &devices().0 {
         let device = tested.device.clone().autodiff();
         let (mut model, batch) = (golden.model(&device), Batch::new(&golden, &device));
@@ -294,10 +311,10 @@ fn training_steps() {
             tested,
             "losses of five steps",
             error,
-            tested.tolerance().trained,
+            tested.tolerance().trained_loss,
         );
         let images = golden.tensor("images", &tested.device);
-        let error = golden.error("trained", model.valid().forward(images));
+        let error = golden.error("trained/", model.valid().forward(images));
         check(
             tested,
             "forward after five steps",

@@ -36,10 +36,10 @@ fn child_process() {
         return;
     };
     for kind in DeviceSpec::compiled() {
-        match kind.device() {
-            Ok(_) => println!("{kind} is there"),
-            Err(DeviceError::NoAdapter { found: 0, .. }) => println!("no adapter for {kind}"),
-            Err(error) => panic!("{error}"),
+        match (kind, kind.device()) {
+            (DeviceSpec::Flex | DeviceSpec::NdArray, Ok(_)) => (),
+            (_, Err(DeviceError::NoAdapter { found: 0, .. })) => (),
+            (_, other) => panic!("{kind}: {:?}", other.map(drop)),
         }
     }
     train(tiny_run(&folder, 6), &folder);
@@ -47,6 +47,7 @@ fn child_process() {
 
 /// A run goes on where the GPU that the build prefers is not there.
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "elsewhere drivers can't be hidden")]
 fn without_a_gpu_the_cpu_resumes() {
     if !DeviceSpec::compiled().contains(&DeviceSpec::Flex) {
         println!("NOT RUN: no CPU in this build");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use fcos_core::{ClassList, Size};
+use serde::Serialize;
 
 use crate::DataError;
 use crate::assemble::read_classes;
@@ -15,6 +16,8 @@ use crate::coco::{CocoAnnotation, CocoFile, CocoImage};
 pub struct Annotations {
     /// The class names by label.
     pub classes: ClassList,
+    /// The category ids by label.
+    pub category_ids: Vec<u64>,
     /// The images with a size, in the file's order.
     pub images: Vec<AnnotatedImage>,
     /// What was left out.
@@ -33,10 +36,12 @@ pub struct AnnotatedImage {
     pub boxes: Vec<[f32; 4]>,
     /// The boxes' labels, each below C.
     pub labels: Vec<u32>,
+    /// The annotations' own ids, where they have one.
+    pub annotation_ids: Vec<Option<u64>>,
 }
 
 /// What [`Annotations::read`] left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct LeftOut {
     /// Images whose size is not annotated, or beyond what any image has.
     pub images: usize,
@@ -75,10 +80,11 @@ impl Annotations {
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let file = CocoFile::read(path)?;
         let (classes, category_ids) = read_classes(file.categories, path)?;
-        let labels: BTreeMap<u64, u32> = category_ids.into_iter().zip(0..).collect();
+        let labels: BTreeMap<u64, u32> = category_ids.iter().copied().zip(0..).collect();
         let (mut images, left_out) = read_images(file.images, path)?;
         let mut read = Self {
             classes,
+            category_ids,
             images: vec![],
             left_out,
         };
@@ -97,6 +103,7 @@ impl Annotations {
                 (Some(image), Some(&label), Some(xywh)) => {
                     image.boxes.push(xywh);
                     image.labels.push(label);
+                    image.annotation_ids.push(annotation.id.map(|id| id.0));
                 }
                 _ => read.left_out.unusable += 1,
             }
@@ -120,6 +127,7 @@ fn read_images(
                 size,
                 boxes: vec![],
                 labels: vec![],
+                annotation_ids: vec![],
             }),
             None => left_out.images += 1,
         }
@@ -164,7 +172,7 @@ mod tests {
                        {"id": 5, "file_name": "e", "width": 7.0, "height": 9}],
             "categories": [{"id": 90, "name": "dog"}, {"id": 3, "name": "cat"}],
             "annotations": [
-                {"image_id": 5, "category_id": 90, "bbox": [-4, 5, 30.5, 10]},
+                {"id": 8, "image_id": 5, "category_id": 90, "bbox": [-4, 5, 30.5, 10]},
                 {"image_id": 2, "category_id": 3, "bbox": [1, 2, 0, 4]},
                 {"image_id": 2, "category_id": 3, "bbox": [1, 2, 0, 4], "iscrowd": true},
                 {"image_id": 2, "category_id": 3, "bbox": [1, 2, -1, 4]},
@@ -185,10 +193,15 @@ mod tests {
         assert_eq!(ids, [2, 5]);
         assert_eq!(found.images[0].boxes, [[1.0, 2.0, 0.0, 4.0]]);
         assert_eq!(found.images[1].boxes, [[-4.0, 5.0, 30.5, 10.0]]);
-        assert_eq!(
-            (found.images[0].labels[0], found.images[1].labels[0]),
-            (0, 1)
-        );
+        assert_eq!(found.category_ids, [3, 90]);
+        let ids = |i: usize| {
+            (
+                &found.images[i].labels[..],
+                &found.images[i].annotation_ids[..],
+            )
+        };
+        assert_eq!(ids(0), (&[0][..], &[None][..]));
+        assert_eq!(ids(1), (&[1][..], &[Some(8)][..]));
         let expected = Size {
             width: 7,
             height: 9,

@@ -334,7 +334,8 @@ mod tests {
         a.iter()
             .zip(b)
             .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max)
+            .max_by(f32::total_cmp) // NaN is the largest
+            .expect("values to compare")
     }
 
     #[test]

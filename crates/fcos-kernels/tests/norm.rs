@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use common::{Random, assert_close, bits, values};
+use common::{Random, assert_close, bits, relative_error, values};
 use fcos_kernels::{batch_norm, channel_affine, group_norm};
 
 const EPS: f64 = 1e-5;
@@ -114,6 +114,19 @@ impl Inputs {
             self.beta.grad(&grads).expect("gradient to beta"),
         )
     }
+}
+
+#[test]
+fn values_that_are_no_numbers_are_errors() {
+    for found in [
+        [f64::NAN, 1.0, 1.0],
+        [1.0, -f64::NAN, 1.0],
+        [1.0, 1.0, f64::NAN],
+    ] {
+        assert!(relative_error(&found, &[1.0; 3]).is_nan(), "{found:?}");
+        assert!(relative_error(&[1.0; 3], &found).is_nan(), "{found:?}");
+    }
+    assert_eq!(relative_error(&[4.0, -1.0], &[4.0, -2.0]), 0.25);
 }
 
 #[test]

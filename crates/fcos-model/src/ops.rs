@@ -160,8 +160,8 @@ mod tests {
             let pairs = found
                 .iter::<f32>()
                 .zip(data(name).iter::<f32>().collect::<Vec<_>>());
-            let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst < 1e-5, "{name}: {worst}");
+            let worst = pairs.map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp);
+            assert!(worst.is_some_and(|w| w < 1e-5), "{name}: {worst:?}");
         };
         close(output.into_data(), "output");
         close(norm.running_mean.value_sync().into_data(), "running_mean");

@@ -13,6 +13,13 @@ pub struct Candidate {
     pub rank: f32,
 }
 
+impl Candidate {
+    /// Whether it takes the slot from the winner so far, of the rank `least`; `None` without one.
+    pub(crate) fn wins(self, least: Option<f32>) -> bool {
+        least.is_none_or(|least| self.rank < least)
+    }
+}
+
 /// Which slots may learn which boxes: what every rule of assignment comes down to.
 pub trait Rule {
     /// The slots of each pyramid level, finest first: ranges that follow each other from 0.
@@ -29,12 +36,13 @@ pub trait Rule {
 
     /// Per slot: the index of the box that it learns; −1 for none.
     fn matched(&self, boxes: &[BBox]) -> Vec<i32> {
-        let mut least = vec![f32::INFINITY; self.slots()];
+        let mut least = vec![None; self.slots()];
         let mut matched = vec![-1; self.slots()];
-        self.candidates(boxes, |Candidate { slot, index, rank }| {
-            if rank < least[slot] {
-                least[slot] = rank;
-                matched[slot] = index as i32;
+        self.candidates(boxes, |candidate| {
+            let slot = candidate.slot;
+            if candidate.wins(least[slot]) {
+                least[slot] = Some(candidate.rank);
+                matched[slot] = candidate.index as i32;
             }
         });
         matched

@@ -40,8 +40,8 @@ pub struct Tally {
 /// Who is to learn at a slot.
 #[derive(Debug, Clone, Copy, Default)]
 struct Contest {
-    /// The winner's index and rank so far.
-    winner: Option<(usize, f32)>,
+    /// So far.
+    winner: Option<Candidate>,
     ambiguous: bool,
     across_classes: bool,
 }
@@ -64,8 +64,8 @@ impl Tally {
         };
         for slot in self.touched.drain(..) {
             let contest = std::mem::take(&mut self.contests[slot]);
-            if let Some((index, _)) = contest.winner {
-                tally.per_box[index] += 1;
+            if let Some(winner) = contest.winner {
+                tally.per_box[winner.index] += 1;
             }
             let level = rule.levels().partition_point(|level| level.end <= slot);
             tally.per_level[level] += 1;
@@ -75,20 +75,17 @@ impl Tally {
         tally
     }
 
-    fn enter(&mut self, Candidate { slot, index, rank }: Candidate, labels: &[u32]) {
-        let contest = &mut self.contests[slot];
+    fn enter(&mut self, candidate: Candidate, labels: &[u32]) {
+        let contest = &mut self.contests[candidate.slot];
         match contest.winner {
-            None => {
-                contest.winner = Some((index, rank));
-                self.touched.push(slot);
-            }
-            Some((winner, least)) => {
+            None => self.touched.push(candidate.slot),
+            Some(winner) => {
                 contest.ambiguous = true;
-                contest.across_classes |= labels[index] != labels[winner];
-                if rank < least {
-                    contest.winner = Some((index, rank));
-                }
+                contest.across_classes |= labels[candidate.index] != labels[winner.index];
             }
+        }
+        if candidate.wins(contest.winner.map(|winner| winner.rank)) {
+            contest.winner = Some(candidate);
         }
     }
 }

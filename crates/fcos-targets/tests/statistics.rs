@@ -5,8 +5,8 @@
 
 use fcos_core::{BBox, LocationRule, Locations, Size};
 use fcos_targets::{
-    AssignConfig, AssignRule, Assigner, ImageTally, RetinaNetConfig, RetinaNetRule, Rule,
-    SizeGroup, Statistics, Tally,
+    AssignConfig, AssignRule, Assigner, Candidate, ImageTally, RetinaNetConfig, RetinaNetRule,
+    Rule, SizeGroup, Statistics, Tally,
 };
 use proptest::prelude::*;
 
@@ -231,6 +231,35 @@ fn a_scene_worked_by_hand() {
         (twice.bpr, twice.all.quantiles),
         (once.bpr, once.all.quantiles)
     );
+}
+
+/// A candidate of any rank may win: one that is infinite, or no number.
+#[test]
+fn the_only_candidate_wins() {
+    struct Ranks([f32; 2]);
+    impl Rule for Ranks {
+        fn levels(&self) -> &[std::ops::Range<usize>] {
+            const ONE: &[std::ops::Range<usize>] = &[0..1];
+            ONE
+        }
+        fn candidates(&self, boxes: &[BBox], mut visit: impl FnMut(Candidate)) {
+            for (index, rank) in self.0.into_iter().enumerate().take(boxes.len()) {
+                let slot = 0;
+                visit(Candidate { slot, index, rank });
+            }
+        }
+    }
+    let boxes = [BBox::new(0.0, 0.0, 1.0, 1.0); 2];
+    for rank in [f32::INFINITY, f32::NAN] {
+        let alone = &boxes[..1];
+        assert_eq!(Ranks([rank; 2]).matched(alone), [0], "{rank}");
+        let tally = Tally::default().image(&Ranks([rank; 2]), alone, &[0]);
+        assert_eq!(tally, counted(&Ranks([rank; 2]), alone, &[0]), "{rank}");
+    }
+    for ranks in [[f32::INFINITY, 1.0], [1.0, 1.0], [1.0, f32::NAN]] {
+        let tally = Tally::default().image(&Ranks(ranks), &boxes, &[0, 0]);
+        assert_eq!(tally, counted(&Ranks(ranks), &boxes, &[0, 0]), "{ranks:?}");
+    }
 }
 
 /// Of eleven boxes with 10, 9, … 0 slots, the 25th percentile is the third in ascending order.

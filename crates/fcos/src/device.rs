@@ -115,8 +115,8 @@ impl DeviceSpec {
 
     /// The kinds of device that this build has, the best first.
     pub fn compiled() -> Vec<Self> {
-        let compiled = |kind: &Self| adapters::of(*kind).is_ok();
-        Self::KINDS.into_iter().filter(compiled).collect()
+        let kinds = Self::KINDS.into_iter();
+        kinds.filter(|&kind| adapters::compiled(kind)).collect()
     }
 
     /// Every device that this machine offers to this build, in the order in which `auto` tries
@@ -216,6 +216,8 @@ impl FromStr for DeviceSpec {
     fn from_str(name: &str) -> Result<Self, DeviceError> {
         let parse = || {
             let (kind, index) = match name.split_once(':') {
+                // `parse` would take a sign.
+                Some((_, index)) if !index.bytes().all(|b| b.is_ascii_digit()) => return None,
                 Some((kind, index)) => (kind, Some(index.parse().ok()?)),
                 None => (name, None),
             };
@@ -249,7 +251,7 @@ mod tests {
         }
         assert_eq!("wgpu:0".parse(), Ok(DeviceSpec::Wgpu(0)));
         for name in [
-            "gpu", "", "flex:0", "auto:1", "cuda:", "cuda:-1", "cuda:x", "CUDA",
+            "gpu", "", "flex:0", "auto:1", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "CUDA",
         ] {
             let error = name.parse::<DeviceSpec>().expect_err(name).to_string();
             assert!(error.contains(&format!("`{name}`")), "{error}");
@@ -260,7 +262,9 @@ mod tests {
     fn what_is_found_can_be_had() {
         for found in DeviceSpec::found() {
             println!("{}: {:?}", found.spec, found.name);
-            assert!(found.spec.device().is_ok(), "{}", found.spec);
+            if found.name.is_ok() {
+                assert!(found.spec.device().is_ok(), "{}", found.spec);
+            }
         }
         let any = DeviceSpec::found().iter().any(|d| d.name.is_ok());
         assert_eq!(DeviceSpec::Auto.device().is_ok(), any);

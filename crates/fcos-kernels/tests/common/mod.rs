@@ -57,7 +57,8 @@ pub fn relative_error(actual: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(actual.len(), expected.len());
     let largest = expected.iter().fold(0.0, |max: f64, v| max.max(v.abs()));
     let differences = actual.iter().zip(expected).map(|(a, e)| (a - e).abs());
-    differences.fold(0.0, |max: f64, d| if d <= max { max } else { d }) / largest.max(1e-30)
+    let worst = differences.max_by(f64::total_cmp); // NaN is the largest
+    worst.expect("values to compare") / largest.max(1e-30)
 }
 
 /// Fails unless the tensors agree to `tolerance` of the largest expected magnitude.

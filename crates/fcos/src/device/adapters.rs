@@ -22,6 +22,20 @@ pub(super) fn of(spec: DeviceSpec) -> Result<Vec<Adapter>, DeviceError> {
     Ok(numbered(spec, devices(spec)?))
 }
 
+/// Whether this build has the kind of `spec`; asks no driver.
+pub(super) fn compiled(spec: DeviceSpec) -> bool {
+    match spec {
+        DeviceSpec::Auto => true,
+        DeviceSpec::Flex => cfg!(feature = "flex"),
+        DeviceSpec::NdArray => cfg!(feature = "ndarray"),
+        DeviceSpec::Wgpu(_) => cfg!(feature = "wgpu"),
+        DeviceSpec::Vulkan(_) => cfg!(feature = "vulkan"),
+        DeviceSpec::Metal(_) => cfg!(feature = "metal"),
+        DeviceSpec::WebGpu(_) => cfg!(feature = "webgpu"),
+        DeviceSpec::Cuda(_) => cfg!(feature = "cuda"),
+    }
+}
+
 fn devices(spec: DeviceSpec) -> Result<Vec<Device>, DeviceError> {
     match spec {
         #[cfg(feature = "flex")]
