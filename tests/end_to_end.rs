@@ -8,7 +8,7 @@ use fcos::train::{BEST_WEIGHTS, Observer, RunPlan, TrainError, Trainer, Validati
 use fcos::{Detector, DeviceSpec};
 use fcos_tests::tiny_run;
 use image::{DynamicImage, RgbImage};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn trained(folder: &Path) -> Detector {
     let device = DeviceSpec::Flex.device().expect("flex is compiled in");
@@ -51,8 +51,12 @@ fn train_save_load_predict_evaluate() {
     assert!((0.0..=1.0).contains(&metrics.stats.ar100));
 }
 
-/// The detector writes the ids of the data set that it was trained on, so that its rows can be judged
-/// against annotations like those: to the metrics of a val set that matches classes by name.
+fn read_json(file: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(file).expect("reads")).expect("JSON")
+}
+
+/// The detector writes the ids of the data set that it was trained on: judged against annotations that
+/// say by name what it found, its rows are perfect.
 #[test]
 fn category_ids_come_back_in_the_results() {
     let temp = tempfile::tempdir().expect("a folder");
@@ -60,8 +64,7 @@ fn category_ids_come_back_in_the_results() {
     let annotations = config.data.val_annotations.clone().expect("generated");
     let id = |number: u64| 15 * number - 12; // 3, 18, 33, …
     for file in [&config.data.train_annotations, &annotations] {
-        let text = std::fs::read(file).expect("reads");
-        let mut json: Value = serde_json::from_slice(&text).expect("JSON");
+        let mut json = read_json(file);
         for (list, key) in [("categories", "id"), ("annotations", "category_id")] {
             for entry in json[list].as_array_mut().expect("a list") {
                 entry[key] = id(entry[key].as_u64().expect("an id")).into();
@@ -78,25 +81,26 @@ fn category_ids_come_back_in_the_results() {
     let ids = detector.config().category_ids.clone();
     assert_eq!(ids, (1..=8).map(id).collect::<Vec<_>>());
 
-    let images = temp.path().join("shapes/val");
-    let val = Validation::open(&annotations, &images, detector.classes()).expect("opens");
-    let rows = (0..val.len()).flat_map(|index| {
-        let (_, found, _) = detector
-            .predict_file(val.dataset().image_path(index))
-            .expect("predicts");
-        let record = val.dataset().sample(index);
-        found.to_coco(record.id, &record.file_name, &ids)
-    });
+    let mut json = read_json(&annotations);
+    let categories = json["categories"].as_array().expect("a list").clone();
+    let id_of = |name: &str| &categories.iter().find(|c| c["name"] == name).expect(name)["id"];
+    let (mut rows, mut objects) = (Vec::new(), Vec::new());
+    for image in json["images"].as_array().expect("a list") {
+        let file = image["file_name"].as_str().expect("a name");
+        let path = temp.path().join("shapes/val").join(file);
+        let (_, found, _) = detector.predict_file(path).expect("predicts");
+        rows.extend(found.to_coco(image["id"].as_u64().expect("an id"), file, &ids));
+        objects.extend(found.iter().map(|d| {
+            json!({"image_id": image["id"], "category_id": id_of(&d.name), "bbox": d.bbox.to_xywh()})
+        }));
+    }
+    json["annotations"] = objects.into();
+    std::fs::write(&annotations, json.to_string()).expect("writes");
     let results = temp.path().join("results.json");
-    let json = serde_json::to_vec(&rows.collect::<Vec<_>>()).expect("serialises");
-    std::fs::write(&results, json).expect("writes");
-    let by_file = evaluate_files(&annotations, &results).expect("evaluates");
-    let by_name = val
-        .evaluate(detector.pipeline(), &mut |_| ())
-        .expect("evaluates");
-    assert!(by_name.stats.ar100 > 0.0, "nothing to compare");
-    assert!((by_file.stats.ar100 - by_name.stats.ar100).abs() < 1e-9);
-    assert!((by_file.stats.ap50 - by_name.stats.ap50).abs() < 1e-9);
+    let text = serde_json::to_vec(&rows).expect("serialises");
+    std::fs::write(&results, text).expect("writes");
+    let metrics = evaluate_files(&annotations, &results).expect("evaluates");
+    assert!(metrics.stats.ap > 0.99, "{metrics}");
 }
 
 #[derive(Default)]
