@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
-use burn::tensor::{Device, FloatDType, Int, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 use clap::{Parser, ValueEnum};
 use fcos::loss::{BatchCounts, FcosLoss, LossConfig, LossInput, LossTargets, Normalizer};
 use fcos::model::{FcosConfig, Predictions};
@@ -97,7 +97,10 @@ impl Setup {
             Precision::Bf16 => FloatDType::BF16,
         };
         let mut device = args.device.device()?;
-        device.configure(dtype)?;
+        // `f32` is every device's own; `auto` has settled it already.
+        if dtype != FloatDType::F32 {
+            device.configure(dtype)?;
+        }
         Ok(Self {
             device,
             dtype,
@@ -186,8 +189,8 @@ fn targets(batch: usize, locations: usize, device: &Device) -> (LossTargets, Nor
     let shape = [batch, locations];
     let targets = LossTargets {
         labels: Tensor::<1, Int>::from_ints(labels.as_slice(), device).reshape(shape),
-        ltrb: Tensor::full([batch, locations, 4], 2.0, device).cast(FloatDType::F32),
-        centerness: Tensor::full(shape, 0.5, device).cast(FloatDType::F32),
+        ltrb: Tensor::full([batch, locations, 4], 2.0, (device, DType::F32)),
+        centerness: Tensor::full(shape, 0.5, (device, DType::F32)),
     };
     (targets, normalizer)
 }

@@ -239,8 +239,7 @@ fn the_only_candidate_wins() {
     struct Ranks([f32; 2]);
     impl Rule for Ranks {
         fn levels(&self) -> &[std::ops::Range<usize>] {
-            const ONE: &[std::ops::Range<usize>] = &[0..1];
-            ONE
+            &[0..1, 1..1]
         }
         fn candidates(&self, boxes: &[BBox], mut visit: impl FnMut(Candidate)) {
             for (index, rank) in self.0.into_iter().enumerate().take(boxes.len()) {
