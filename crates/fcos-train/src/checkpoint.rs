@@ -78,7 +78,8 @@ impl CheckpointFolder {
         fs::create_dir_all(&temporary).map_err(|e| io_error(&temporary, e))?;
 
         let model_file = temporary.join(MODEL);
-        let record = model.clone().into_record();
+        // `valid` takes in the last step's batch statistics, which wait for their update.
+        let record = model.valid().into_record();
         record
             .save(&model_file)
             .map_err(|e| record_error(&model_file, &e))?;
@@ -164,5 +165,38 @@ fn record_error(path: &Path, error: &burn::store::RecordError) -> TrainError {
     TrainError::Checkpoint {
         path: path.to_path_buf(),
         reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Recipe;
+    use crate::learner::optimizer;
+    use burn::tensor::{Device, Tensor};
+    use fcos_loss::LossConfig;
+    use fcos_model::FcosConfig;
+
+    #[test]
+    fn the_last_steps_batch_statistics_are_kept() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = CheckpointFolder::new(dir.path());
+        let device = Device::flex().autodiff();
+        let model = FcosConfig::tiny().init(&device).expect("valid");
+        let optimizer = optimizer(&Recipe::default()).expect("patterns compile");
+        let state = RunState {
+            iteration: 1,
+            normalizer: LossConfig::default().init_normalizer(),
+            best: None,
+        };
+        let before = model.tensors();
+        model.forward(Tensor::ones([1, 3, 64, 64], &device));
+        folder.save(&model, &optimizer, &state).expect("saves");
+        let fresh = FcosConfig::tiny().init_seeded(1, &device).expect("valid");
+        let loaded = folder.load(fresh, optimizer).expect("loads");
+        let (loaded, _, loaded_state) = loaded.expect("a checkpoint");
+        assert_eq!(loaded_state, state);
+        assert!(loaded.tensors() == model.tensors());
+        assert!(loaded.tensors() != before);
     }
 }
