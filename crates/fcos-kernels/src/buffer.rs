@@ -113,7 +113,7 @@ impl Idle {
 }
 
 fn bytes_of(block: &[f32]) -> usize {
-    block.len() * size_of::<f32>()
+    size_of_val(block)
 }
 
 #[cfg(test)]
