@@ -26,7 +26,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use fcos::train::{
-    BEST_WEIGHTS, CONFIG_FILE, RunSummary, TrainConfig, Trainer, Validation, write_run_curves,
+    BEST_WEIGHTS, CONFIG_FILE, DataPaths, RunSummary, TrainConfig, Trainer, Validation,
+    write_run_curves,
 };
 use fcos::{Detector, DeviceSpec, side_by_side};
 use fcos_examples::{TerminalObserver, duration, generated_dataset, init_logging};
@@ -88,20 +89,20 @@ impl Args {
         self.config.as_deref().unwrap_or("demo")
     }
 
-    /// The arguments given that a run has settled. `--config` may name its folder.
-    fn settled(&self) -> Vec<&'static str> {
-        let given = [
-            ("--config", self.config.is_some() && self.output.is_some()),
-            ("--set", !self.sets.is_empty()),
-            ("--train-annotations", self.train_annotations.is_some()),
-            ("--train-images", self.train_images.is_some()),
-            ("--val-annotations", self.val_annotations.is_some()),
-            ("--val-images", self.val_images.is_some()),
-            ("--backbone-weights", self.backbone_weights.is_some()),
-            ("--seed", self.seed.is_some()),
-        ];
-        let given = given.into_iter().filter(|&(_, given)| given);
-        given.map(|(name, _)| name).collect()
+    /// Lays over the settings what has an argument of its own.
+    fn lay_over(&self, config: &mut TrainConfig) {
+        config.recipe.seed = self.seed.unwrap_or(config.recipe.seed);
+        if self.backbone_weights.is_some() {
+            config.backbone_weights = self.backbone_weights.clone();
+        }
+        if let (Some(annotations), Some(images)) = (&self.train_annotations, &self.train_images) {
+            config.data = DataPaths {
+                train_annotations: annotations.clone(),
+                train_images: images.clone(),
+                val_annotations: self.val_annotations.clone(),
+                val_images: self.val_images.clone(),
+            };
+        }
     }
 }
 
@@ -109,27 +110,20 @@ fn main() -> Result<()> {
     init_logging();
     let args = Args::parse();
     let mut config = TrainConfig::load(args.config(), &args.sets)?;
-    config.recipe.seed = args.seed.unwrap_or(config.recipe.seed);
-    config.backbone_weights = args.backbone_weights.clone().or(config.backbone_weights);
+    args.lay_over(&mut config);
     if args.show_config {
         print!("{}", config.to_toml()?);
         return Ok(());
     }
     let device = args.device.device()?;
     let folder = run_folder(&args);
-    let resumes = args.resume && folder.join(CONFIG_FILE).exists();
-    if resumes {
-        let settled = args.settled();
-        ensure!(
-            settled.is_empty(),
-            "--resume keeps the run's settings: drop {}",
-            settled.join(", ")
-        );
+    if args.resume && folder.join(CONFIG_FILE).exists() {
+        check_unchanged(&args, &folder)?;
     } else {
         if args.resume {
             println!("no run in {}: starting one", folder.display());
         }
-        set_data(&mut config, &args)?;
+        generate_missing_data(&mut config)?;
     }
     let trainer = Trainer::new(config, &folder, args.resume, &device)?;
     println!("run folder: {}", folder.display());
@@ -165,21 +159,42 @@ fn run_folder(args: &Args) -> PathBuf {
     }
 }
 
-/// Data from the arguments, else from the settings file, else generated.
-fn set_data(config: &mut TrainConfig, args: &Args) -> Result<()> {
-    let seed = config.recipe.seed;
-    let data = &mut config.data;
-    if let (Some(annotations), Some(images)) = (&args.train_annotations, &args.train_images) {
-        data.train_annotations = annotations.clone();
-        data.train_images = images.clone();
-        data.val_annotations = args.val_annotations.clone();
-        data.val_images = args.val_images.clone();
-    } else if data.train_annotations.as_os_str().is_empty() {
-        let generated = generated_dataset(seed)?;
-        data.train_annotations = generated.train_annotations;
-        data.train_images = generated.train_images;
-        data.val_annotations = Some(generated.val_annotations);
-        data.val_images = Some(generated.val_images);
+/// A run that goes on keeps its settings: arguments may repeat them, but not change them.
+fn check_unchanged(args: &Args, folder: &Path) -> Result<()> {
+    let file = folder.join(CONFIG_FILE);
+    let file = file.to_string_lossy();
+    let saved = TrainConfig::load(&file, &[])?;
+    let mut given = match (&args.config, &args.output) {
+        (Some(config), Some(_)) => TrainConfig::load(config, &args.sets)?,
+        _ => TrainConfig::load(&file, &args.sets)?, // `--config` alone names the run's folder
+    };
+    given.recipe.seed = saved.recipe.seed;
+    given.data = saved.data.clone();
+    given.backbone_weights = saved.backbone_weights.clone();
+    args.lay_over(&mut given);
+    let (saved, given) = (saved.to_toml()?, given.to_toml()?);
+    let changed = given
+        .lines()
+        .filter(|line| !saved.lines().any(|l| l == *line));
+    let changed: Vec<_> = changed.collect();
+    ensure!(
+        saved == given,
+        "--resume keeps the run's settings, and these differ: {}",
+        changed.join(", ")
+    );
+    Ok(())
+}
+
+/// The generated data set, unless the settings name another.
+fn generate_missing_data(config: &mut TrainConfig) -> Result<()> {
+    if config.data.train_annotations.as_os_str().is_empty() {
+        let generated = generated_dataset(config.recipe.seed)?;
+        config.data = DataPaths {
+            train_annotations: generated.train_annotations,
+            train_images: generated.train_images,
+            val_annotations: Some(generated.val_annotations),
+            val_images: Some(generated.val_images),
+        };
     }
     Ok(())
 }
@@ -203,7 +218,9 @@ fn draw_pictures(folder: &Path, args: &Args) -> Result<()> {
         .with_context(|| format!("can't make folder {}", pictures.display()))?;
     for index in 0..dataset.len().min(PICTURES) {
         let record = dataset.sample(index);
-        let image = dataset.load(index)?;
+        let Ok(image) = dataset.load(index) else {
+            continue; // evaluating has warned of it
+        };
         let (mut found, _) = detector.predict_rgb(&[&image])?;
         let found = found.remove(0).with_min_score(DRAWN_SCORE);
         let truth = record
@@ -239,28 +256,49 @@ fn print_summary(summary: &RunSummary, folder: &Path) {
 mod tests {
     use super::*;
 
-    fn settled(arguments: &str) -> Vec<&'static str> {
-        let words = ["train_coco"].into_iter().chain(arguments.split(' '));
-        Args::try_parse_from(words).expect("arguments").settled()
+    /// The error of `--resume` with these arguments, of a run with the preset `r18-320`.
+    fn resumed(arguments: &str) -> String {
+        let dir = tempfile::tempdir().expect("a folder");
+        let parse = |words: &str| {
+            let words = ["train_coco"].into_iter().chain(words.split_whitespace());
+            Args::try_parse_from(words).expect("arguments")
+        };
+        let args = parse("--train-annotations a.json --train-images a --seed 3");
+        let mut config = TrainConfig::load("r18-320", &[]).expect("a preset");
+        args.lay_over(&mut config);
+        let text = config.to_toml().expect("TOML");
+        std::fs::write(dir.path().join(CONFIG_FILE), text).expect("written");
+        let result = check_unchanged(&parse(arguments), dir.path());
+        result.err().map(|e| e.to_string()).unwrap_or_default()
     }
 
     #[test]
-    fn what_a_run_has_settled_is_refused() {
-        assert!(settled("--resume --output runs/mine --device flex").is_empty());
-        assert!(settled("--resume --config r18-320").is_empty());
-        assert_eq!(
-            settled("--resume --output runs/mine --config demo"),
-            ["--config"]
-        );
-        assert_eq!(
-            settled("--resume --seed 0 --set recipe.epochs=3"),
-            ["--set", "--seed"]
-        );
-        let data = settled("--resume --train-annotations a.json --train-images a");
-        assert_eq!(data, ["--train-annotations", "--train-images"]);
-        let all = "--resume --output b --config demo --set a=b --train-annotations a.json \
-                   --train-images a --val-annotations v.json --val-images v --seed 1 \
-                   --backbone-weights w.pth";
-        assert_eq!(settled(all).len(), 8);
+    fn settings_may_be_repeated_but_not_changed() {
+        for same in [
+            "--output r",
+            "--config r18-320",
+            "--config demo", // found by its folder's name
+            "--output r --config r18-320 --seed 3 --train-annotations a.json --train-images a",
+            "--set recipe.batch_size=4",
+        ] {
+            assert_eq!(resumed(same), "", "{same}");
+        }
+        for (other, named) in [
+            ("--output r --config demo", "width = 32"),
+            (
+                "--output r --config r18-320 --set recipe.batch_size=5",
+                "batch_size = 5",
+            ),
+            ("--set recipe.batch_size=5", "batch_size = 5"),
+            ("--seed 4", "seed = 4"),
+            ("--train-annotations b.json --train-images a", "b.json"),
+            ("--backbone-weights w.pth", "w.pth"),
+        ] {
+            let error = resumed(other);
+            assert!(
+                error.contains("these differ") && error.contains(named),
+                "{other}: {error}"
+            );
+        }
     }
 }

@@ -463,12 +463,15 @@ fn pixel_statistics_in_the_file_count() {
 #[test]
 fn extreme_shapes_are_refused() {
     for (key, shape) in [
-        ("backbone.body.conv1.weight", [1 << 58, 0, 7, 7]),
+        ("backbone.body.conv1.weight", [1_usize << 58, 0, 7, 7]),
         (
             "head.classification_head.cls_logits.weight",
-            [1 << 58, 0, 3, 3],
+            [1_usize << 58, 0, 3, 3],
         ),
-        ("backbone.fpn.inner_blocks.0.0.weight", [1 << 58, 0, 1, 1]),
+        (
+            "backbone.fpn.inner_blocks.0.0.weight",
+            [1_usize << 58, 0, 1, 1],
+        ),
     ] {
         let mut tensors = published("torchvision_r50");
         tensors.insert(key.into(), TensorData::new(Vec::<f32>::new(), shape));
