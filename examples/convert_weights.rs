@@ -300,7 +300,7 @@ mod tests {
         let header = r#"{"rpn.head.cls_logits.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
             "backbone.body.layer2.0.conv2.offset.weight":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
         let length = (header.len() as u64).to_le_bytes();
-        let whole = [&length, header.as_bytes(), &[0; 8]].concat();
+        let whole = [length.as_slice(), header.as_bytes(), &[0; 8]].concat();
         fs::write(&file, &whole).expect("written");
         let text = inspect(&file).expect("known keys");
         assert!(text.contains("cannot be converted"), "{text}");

@@ -7,7 +7,7 @@ The keys are those of `../torchvision/keys.tsv`, the shapes a sixteenth as wide 
 channels), the values random. `narrow.pth` is a zip file as a training script writes it: the network
 in half precision under `model`, every key behind `module.`, an optimizer beside it.
 `narrow_legacy.pth` is the format from before PyTorch 1.6, with the bare network. `expanded.pth` has one
-number that claims to be four thousand million, through a view of stride 0.
+number that claims to be two thousand million, through a view of stride 0.
 
 The `*.tsv` files list the keys and shapes of the published models' state dicts, one file for those that
 have the same.
@@ -43,4 +43,4 @@ torch.save(state, "narrow_legacy.pth", _use_new_zipfile_serialization=False)
 wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
 optimizer = {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 0.01, "params": [0]}]}
 torch.save({"model": wrapped, "optimizer": optimizer, "iteration": 90000}, "narrow.pth")
-torch.save({"rpn.head.cls_logits.weight": torch.zeros(1).expand(1 << 32)}, "expanded.pth")
+torch.save({"rpn.head.cls_logits.weight": torch.zeros(1).expand(1 << 31)}, "expanded.pth")

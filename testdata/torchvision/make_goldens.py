@@ -133,6 +133,7 @@ def inference(model):
         model.nms_thresh, model.detections_per_img = 1.0, 10**6
         candidates = model.postprocess_detections(split, levels, batch.image_sizes)
         model.nms_thresh, model.detections_per_img = settings
+        candidates = model.transform.postprocess(candidates, batch.image_sizes, sizes)
         final = model(images(PREDICTED))
         for i, (candidate, detection) in enumerate(zip(candidates, final)):
             for key in ("boxes", "scores", "labels"):
