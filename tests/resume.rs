@@ -149,7 +149,13 @@ fn an_evaluation_that_is_not_logged_is_made_up() {
     assert!(again == best, "the best weights differ");
 }
 
-/// A val image that breaks while the run goes on costs its detections, not the run.
+/// What a cut-off download leaves: a header, and not enough pixels.
+fn cut_off(image: &Path) {
+    let bytes = std::fs::read(image).expect("reads");
+    std::fs::write(image, &bytes[..bytes.len() / 2]).expect("writes");
+}
+
+/// A val image whose pixels can't be decoded costs its detections, not the run.
 #[test]
 fn val_images_that_cannot_be_decoded_are_skipped() {
     let temp = tempfile::tempdir().expect("a folder");
@@ -157,18 +163,28 @@ fn val_images_that_cannot_be_decoded_are_skipped() {
     let images = config.data.val_images.clone().expect("a val set");
     let paths = std::fs::read_dir(images).expect("a folder");
     let mut paths: Vec<_> = paths.map(|entry| entry.expect("a file").path()).collect();
-    let last = paths.pop().expect("four images");
-    std::fs::write(&last, b"no image").expect("writes");
+    cut_off(&paths.pop().expect("four images"));
     let summary = train(config.clone(), &temp.path().join("run")).expect("trains");
     assert!(summary.metrics.is_some());
 
-    for path in paths {
-        std::fs::write(path, b"no image").expect("writes");
-    }
+    paths.iter().for_each(|path| cut_off(path));
     let folder = temp.path().join("another");
     let error = train(config, &folder).expect_err("nothing to evaluate");
     assert!(matches!(error, TrainError::Data(_)), "{error}");
     assert_eq!(steps_kept(&folder), 1);
+}
+
+/// A wrong folder of val images is found before the first step.
+#[test]
+fn a_val_set_without_images_is_refused() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let mut config = tiny_run(temp.path(), 1);
+    config.data.val_images = Some(temp.path().into());
+    let error = train(config, &temp.path().join("run")).expect_err("nothing to evaluate");
+    assert!(
+        matches!(error, TrainError::NothingToEvaluate { .. }),
+        "{error}"
+    );
 }
 
 #[test]

@@ -82,6 +82,14 @@ pub enum TrainError {
         /// What was found instead.
         health: HealthReport,
     },
+    /// There is no image to evaluate on.
+    #[error("{}: no val image can be read: {health}", annotations.display())]
+    NothingToEvaluate {
+        /// The annotations.
+        annotations: PathBuf,
+        /// What was found instead.
+        health: HealthReport,
+    },
     /// The loader's threads ended before the run did.
     #[error("loading batch {iteration} failed: {reason}")]
     Loader {

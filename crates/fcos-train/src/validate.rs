@@ -39,7 +39,7 @@ impl Validation {
     /// read count as missed.
     ///
     /// # Errors
-    /// If the files can't be read or the classes differ.
+    /// If the annotations or all images can't be read, or the classes differ.
     pub fn open(
         annotations: &Path,
         images: &Path,
@@ -47,6 +47,13 @@ impl Validation {
     ) -> Result<Self, TrainError> {
         let (mut dataset, mut health) = Dataset::from_coco(annotations, images)?;
         dataset.check_images(&mut health);
+        if dataset.is_empty() {
+            let annotations = annotations.to_path_buf();
+            return Err(TrainError::NothingToEvaluate {
+                annotations,
+                health,
+            });
+        }
         let dataset = dataset.with_classes(classes)?;
         let evaluator = CocoEvaluator::from_file(annotations)?;
         Ok(Self {
