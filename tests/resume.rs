@@ -174,12 +174,15 @@ fn val_images_that_cannot_be_decoded_are_skipped() {
     assert_eq!(steps_kept(&folder), 1);
 }
 
-/// A wrong folder of val images is found before the first step.
+/// What is no image at all is found before the first step.
 #[test]
 fn a_val_set_without_images_is_refused() {
     let temp = tempfile::tempdir().expect("a folder");
-    let mut config = tiny_run(temp.path(), 1);
-    config.data.val_images = Some(temp.path().into());
+    let config = tiny_run(temp.path(), 1);
+    let images = config.data.val_images.clone().expect("a val set");
+    for entry in std::fs::read_dir(images).expect("a folder") {
+        std::fs::write(entry.expect("a file").path(), b"no image").expect("writes");
+    }
     let error = train(config, &temp.path().join("run")).expect_err("nothing to evaluate");
     assert!(
         matches!(error, TrainError::NothingToEvaluate { .. }),
