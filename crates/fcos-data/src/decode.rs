@@ -30,20 +30,17 @@ pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_size(path: &Path) -> Result<Size, DataError> {
-    let read = |length| {
-        let file = File::open(path)?;
-        let mut bytes = Vec::new();
-        file.take(length).read_to_end(&mut bytes)?;
-        Ok(Cursor::new(bytes))
-    };
-    let read = |length| read(length).map_err(|e| DataError::read(path, e));
-    upright_size(path, read(HEADER)?).or_else(|_| upright_size(path, read(u64::MAX)?))
+    let open = || File::open(path).map_err(|e| DataError::read(path, e));
+    let mut start = Vec::new();
+    let read = open()?.take(HEADER).read_to_end(&mut start);
+    read.map_err(|e| DataError::read(path, e))?;
+    upright_size(path, Cursor::new(start)).or_else(|_| upright_size(path, BufReader::new(open()?)))
 }
 
 /// Nearly every header ends within so many bytes; of a JPEG file the decoder would read all.
 const HEADER: u64 = 1 << 16;
 
-fn upright_size(path: &Path, bytes: Cursor<Vec<u8>>) -> Result<Size, DataError> {
+fn upright_size(path: &Path, bytes: impl BufRead + Seek) -> Result<Size, DataError> {
     let (decoder, orientation) = decoder(path, bytes)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = match orientation {

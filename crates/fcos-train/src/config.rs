@@ -130,12 +130,12 @@ impl TrainConfig {
         if self.assign.rule != AssignRule::Atss || !anchors || f64::from(scale) == ANCHOR_SIDE {
             return Ok(());
         }
-        Err(TrainError::Config {
-            origin: "assign.atss.anchor_scale".into(),
-            reason: format!(
+        Err(config_error(
+            "assign.atss.anchor_scale",
+            format!(
                 "{scale} does not go with `model.head.box_activation`: its anchors are of {ANCHOR_SIDE}"
             ),
-        })
+        ))
     }
 
     /// What a detector trained on this data by these settings needs to predict.
