@@ -1,5 +1,6 @@
 //! Geometry shared by the `fcos` crates: boxes, the IoU family, pyramid levels and locations, the
-//! list of class names, and writing a file whole or not at all.
+//! list of class names; and what else they all need: the head's [`Outputs`], counter-based random
+//! numbers, [`SettingError`], and writing a file whole or not at all.
 //!
 //! Coordinates are continuous pixels (`f32`): pixel `i` covers `[i, i + 1]`, a box of width `w`
 //! spans `[x, x + w]`, and nothing adds one.
@@ -24,6 +25,9 @@ mod files;
 mod iou;
 mod locations;
 mod ltrb;
+mod outputs;
+mod rng;
+mod setting;
 
 pub use bbox::BBox;
 pub use classes::{COCO_CATEGORY_IDS, ClassList, ClassListError};
@@ -31,3 +35,6 @@ pub use files::{sync_folder, temporary_name, write_atomically};
 pub use iou::iou_from_areas;
 pub use locations::{Grid, LocationRule, Locations, Size, pyramid_grids};
 pub use ltrb::{DistanceUnit, Ltrb, Point};
+pub use outputs::Outputs;
+pub use rng::Rng;
+pub use setting::SettingError;

@@ -7,8 +7,8 @@ use fcos_core::BBox;
 use image::{Rgb, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
-use crate::Rng;
 use crate::preprocess::MAX_SIDE;
+use fcos_core::Rng;
 
 /// Keeps these streams apart from others of the same seed.
 const STREAM: u64 = u64::from_be_bytes(*b"augment.");

@@ -44,7 +44,6 @@ mod normalize;
 mod preprocess;
 mod report;
 mod resize;
-mod rng;
 mod sampler;
 pub mod synthetic;
 
@@ -55,9 +54,9 @@ pub use augment::{
 pub use dataset::{Dataset, ImageRecord};
 pub use decode::{decode, decode_size};
 pub use error::DataError;
+pub use fcos_core::Rng;
 pub use loader::{Loader, LoaderError};
 pub use preprocess::{ChannelOrder, Prepared, PreprocessConfig, PreprocessError, ValueRange};
 pub use report::{Finding, FindingKind, HealthReport};
 pub use resize::{ResizeFilter, ResizeRule};
-pub use rng::Rng;
 pub use sampler::{BatchSampler, SamplerError};

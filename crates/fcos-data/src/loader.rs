@@ -201,7 +201,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::Rng;
+    use fcos_core::Rng;
 
     /// Sleeps that put neighbours out of order, a pure function of the iteration.
     fn dawdle(iteration: u64) {

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::Rng;
+use fcos_core::Rng;
 
 /// Keeps this stream apart from others of the same seed.
 const STREAM: u64 = u64::from_be_bytes(*b"sampler.");

@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Shape, Tensor, TensorData};
-use fcos_data::Rng;
+use fcos_core::Rng;
 
 /// Where a network's layers come from: the device they live on, and a stream of draws for each.
 pub(crate) struct Init<'a> {

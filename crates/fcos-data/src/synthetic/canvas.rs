@@ -5,7 +5,7 @@ use image::{Rgb, RgbImage};
 use super::raster::Mask;
 use super::shapes::P;
 use super::texture::{Color, blend, jitter};
-use crate::rng::Rng;
+use fcos_core::Rng;
 
 /// Colours row by row; pixel `(x, y)` covers `[x, x + 1] × [y, y + 1]`.
 pub(super) struct Canvas {

@@ -140,7 +140,7 @@ fn supersample(placement: Placement, left: f32, top: f32) -> (f32, Option<BBox>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Rng;
+    use fcos_core::Rng;
 
     fn placement(rng: &mut Rng, shape: Shape) -> Placement {
         Placement {

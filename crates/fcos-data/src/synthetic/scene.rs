@@ -8,7 +8,7 @@ use super::canvas::Canvas;
 use super::raster::{Mask, Placement};
 use super::shapes::Shape;
 use super::texture::{Color, Texture, contrast, hued_color, jitter, random_color};
-use crate::rng::Rng;
+use fcos_core::Rng;
 
 /// How often a place is drawn for an object before it is left out.
 const ATTEMPTS: usize = 12;

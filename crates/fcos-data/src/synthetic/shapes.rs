@@ -135,7 +135,7 @@ fn star([x, y]: P) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Rng;
+    use fcos_core::Rng;
 
     fn points(n: usize) -> impl Iterator<Item = P> {
         let mut rng = Rng::from_key(&[3, 0, 0]);

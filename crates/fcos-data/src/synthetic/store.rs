@@ -12,7 +12,7 @@ use super::coco::{ImageEntry, instances_json};
 use super::scene::Scene;
 use super::shapes::Shape;
 use super::{SyntheticConfig, SyntheticError};
-use crate::rng::Rng;
+use fcos_core::Rng;
 
 /// Counts up whenever the same configuration would give other files.
 const VERSION: u32 = 2;

@@ -1,7 +1,7 @@
 //! Surfaces: what colour a background or an object has at a position.
 
 use super::shapes::P;
-use crate::rng::Rng;
+use fcos_core::Rng;
 
 /// Red, green and blue in `[0, 1]`, as displayed (gamma-encoded).
 pub(super) type Color = [f32; 3];
