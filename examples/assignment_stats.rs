@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use fcos::core::{Size, write_atomically};
-use fcos::data::{AnnotatedImage, Annotations};
+use fcos::data::{AnnotatedImage, AnnotatedImages};
 use fcos::targets::{SizeGroup, Statistics, Tally};
 use fcos_examples::progress_bar;
 use indicatif::ProgressBar;
@@ -124,7 +124,7 @@ fn low_quality(text: &str) -> Result<LowQuality, String> {
 fn main() -> Result<()> {
     let args = Args::parse();
     args.check()?;
-    let annotations = Annotations::read(&args.annotations)?;
+    let annotations = AnnotatedImages::read(&args.annotations)?;
     let (statistics, missed) = count(&args, &annotations.images)?;
     let summary = statistics.summary();
     print(&args, &annotations, &summary, &missed);
@@ -276,7 +276,7 @@ mod tests {
         let golden = std::fs::read(folder.join("statistics_expected.json")).expect("there");
         let golden: Golden = serde_json::from_slice(&golden).expect("parses");
         let file = folder.join("statistics_annotations.json");
-        let annotations = Annotations::read(&file).expect("reads");
+        let annotations = AnnotatedImages::read(&file).expect("reads");
         for Case {
             arguments,
             mut expected,
@@ -332,7 +332,7 @@ mod tests {
     fn reports_say_what_was_counted() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../testdata/assign/statistics_annotations.json");
-        let annotations = Annotations::read(&file).expect("reads");
+        let annotations = AnnotatedImages::read(&file).expect("reads");
         let report = |arguments: &str| {
             let all = ["stats", "--annotations", "a.json", "--rule"].into_iter();
             let args = Args::try_parse_from(all.chain(arguments.split(' '))).expect("parses");

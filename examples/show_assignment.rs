@@ -102,10 +102,10 @@ fn main() -> Result<()> {
 
 fn dataset(args: &Args) -> Result<Dataset> {
     let (dataset, health) = match (&args.annotations, &args.images) {
-        (Some(annotations), Some(images)) => Dataset::from_coco(annotations, images)?,
+        (Some(annotations), Some(images)) => Dataset::read(annotations, images)?,
         _ => {
             let generated = generated_dataset(0)?;
-            Dataset::from_coco(&generated.val_annotations, &generated.val_images)?
+            Dataset::read(&generated.val_annotations, &generated.val_images)?
         }
     };
     tracing::info!("{health}");
@@ -156,7 +156,7 @@ impl Assigned {
             .padded_size(std::slice::from_ref(&prepared));
         let locations = Locations::new(padded, &config.model.strides(), config.location_rule);
         let (targets, choices) = assign(&config.assign, &locations, &boxes, &labels)?;
-        let name = |&label: &u32| dataset.classes.name(label).to_owned();
+        let name = |&label: &u32| dataset.classes().name(label).to_owned();
         Ok(Self {
             image_id: record.id,
             image,
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn every_rule_is_drawn() {
         let (dir, file) = small();
-        let (dataset, _) = Dataset::from_coco(&file, dir.path()).expect("reads");
+        let (dataset, _) = Dataset::read(&file, dir.path()).expect("reads");
         assert_eq!(indices(&dataset, &[7]).expect("there"), [0]);
         assert!(indices(&dataset, &[8]).is_err());
         for rule in ["fcos", "atss"] {

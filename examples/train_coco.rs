@@ -228,7 +228,7 @@ fn draw_pictures(folder: &Path, args: &Args) -> Result<()> {
             .iter()
             .copied()
             .zip(record.labels.iter().copied());
-        let picture = side_by_side(&image, &found, truth, &dataset.classes);
+        let picture = side_by_side(&image, &found, truth, dataset.classes());
         let target = pictures.join(format!("{}.png", record.id));
         picture
             .save(&target)

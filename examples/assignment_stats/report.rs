@@ -1,6 +1,6 @@
 //! The figures as a table and as JSON.
 
-use fcos::data::{Annotations, LeftOut};
+use fcos::data::{AnnotatedImages, LeftOut};
 use fcos::targets::{AtssConfig, SizeSummary, Summary};
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ struct MissedRow<'a> {
 }
 
 impl<'a> MissedRow<'a> {
-    fn new(annotations: &'a Annotations, &(image, place): &Missed) -> Self {
+    fn new(annotations: &'a AnnotatedImages, &(image, place): &Missed) -> Self {
         let image = &annotations.images[image];
         let label = image.labels[place];
         Self {
@@ -68,7 +68,7 @@ struct ClassRow<'a> {
 impl<'a> Report<'a> {
     pub fn new(
         args: &'a Args,
-        annotations: &'a Annotations,
+        annotations: &'a AnnotatedImages,
         summary: &'a Summary,
         missed: &[Missed],
     ) -> Self {
@@ -95,7 +95,7 @@ impl<'a> Report<'a> {
 }
 
 /// The classes that have boxes, the worst recalled first.
-fn class_rows<'a>(annotations: &'a Annotations, summary: &Summary) -> Vec<ClassRow<'a>> {
+fn class_rows<'a>(annotations: &'a AnnotatedImages, summary: &Summary) -> Vec<ClassRow<'a>> {
     let figures = summary.boxes_by_label.iter().zip(&summary.bpr_by_label);
     let row = |(name, (&boxes, &bpr))| ClassRow { name, boxes, bpr };
     let mut rows: Vec<_> = annotations.classes.iter().zip(figures).map(row).collect();
@@ -105,7 +105,7 @@ fn class_rows<'a>(annotations: &'a Annotations, summary: &Summary) -> Vec<ClassR
 }
 
 /// Prints the figures as tables.
-pub fn print(args: &Args, annotations: &Annotations, summary: &Summary, missed: &[Missed]) {
+pub fn print(args: &Args, annotations: &AnnotatedImages, summary: &Summary, missed: &[Missed]) {
     let left_out = annotations.left_out;
     println!("{} images, {} boxes", summary.images, summary.boxes);
     println!(

@@ -1,83 +1,52 @@
-//! From an annotation file's entries to images with checked boxes.
+//! From annotations and a folder of images to images with checked boxes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use fcos_core::{BBox, ClassList, Size};
 
-use crate::coco::{CocoAnnotation, CocoCategory, CocoFile, CocoImage};
+use crate::annotations::Classes;
 use crate::report::{Finding, FindingKind, HealthReport};
-use crate::{DataError, ImageRecord, decode_size};
+use crate::{Annotations, DataError, ImageEntry, ImageRecord, Object, decode_size};
 
 /// Pixels by which a box may leave its image unreported: COCO rounds to hundredths.
 const ROUNDING: f64 = 0.05;
 
 /// A data set but for its folder.
 pub(crate) struct Parts {
-    pub classes: ClassList,
-    pub category_ids: Vec<u64>,
+    pub classes: Classes,
     pub records: Vec<ImageRecord>,
+    pub report: HealthReport,
 }
 
-/// Checks and joins the entries. `annotations` is the file they come from.
-pub(crate) fn assemble(
-    file: CocoFile,
-    annotations: &Path,
-    images_dir: &Path,
-) -> Result<(Parts, HealthReport), DataError> {
-    let (classes, category_ids) = read_classes(file.categories, annotations)?;
-    let mut assembly = Assembly::new(&category_ids);
-    let listed = file.images.len();
-    for image in file.images {
-        assembly.add_image(image, annotations, images_dir)?;
+/// Checks and joins the entries.
+pub(crate) fn assemble(annotations: Annotations, images_dir: &Path) -> Result<Parts, DataError> {
+    let classes = annotations.classes()?;
+    annotations.check_image_ids()?;
+    let mut assembly = Assembly::new(&classes.category_ids);
+    let listed = annotations.images.len();
+    for finding in annotations.findings {
+        assembly.report.add(finding);
+    }
+    for image in annotations.images {
+        assembly.add_image(image, &annotations.source, images_dir)?;
     }
     if assembly.records.is_empty() {
-        let (annotations, images) = (annotations.into(), images_dir.into());
         return Err(DataError::NoImages {
-            annotations,
-            images,
+            annotations: annotations.source,
+            images: images_dir.into(),
             listed,
         });
     }
-    file.annotations
-        .iter()
-        .for_each(|a| assembly.add_annotation(a));
-    let (records, report) = assembly.finish(&classes);
-    Ok((
-        Parts {
-            classes,
-            category_ids,
-            records,
-        },
-        report,
-    ))
-}
-
-/// Names and ids in ascending order of the ids.
-pub(crate) fn read_classes(
-    mut categories: Vec<CocoCategory>,
-    path: &Path,
-) -> Result<(ClassList, Vec<u64>), DataError> {
-    categories.sort_by_key(|c| c.id.0);
-    if let Some(pair) = categories
-        .windows(2)
-        .find(|pair| pair[0].id.0 == pair[1].id.0)
-    {
-        return Err(DataError::DuplicateCategoryId {
-            path: path.into(),
-            id: pair[0].id.0,
-            first: pair[0].name.clone(),
-            second: pair[1].name.clone(),
-        });
+    for object in &annotations.objects {
+        assembly.add_object(object);
     }
-    let ids = categories.iter().map(|c| c.id.0).collect();
-    let classes = ClassList::new(categories.into_iter().map(|c| c.name)).map_err(|source| {
-        DataError::Classes {
-            path: path.into(),
-            source,
-        }
-    })?;
-    Ok((classes, ids))
+    let (records, report) = assembly.finish(&classes.names);
+    Ok(Parts {
+        classes,
+        records,
+        report,
+    })
 }
 
 /// Where an image went that the file lists.
@@ -110,36 +79,29 @@ impl Assembly {
 
     fn add_image(
         &mut self,
-        image: CocoImage,
-        annotations: &Path,
+        ImageEntry {
+            id,
+            file_name,
+            size,
+        }: ImageEntry,
+        source: &Path,
         images_dir: &Path,
     ) -> Result<(), DataError> {
-        let annotated = image.size();
-        let CocoImage { id, file_name, .. } = image;
         let file_name = file_name.ok_or_else(|| DataError::NoFileName {
-            path: annotations.into(),
-            id: id.0,
+            path: source.into(),
+            id,
         })?;
-        if let Some(first) = self.images.get(&id.0) {
-            return Err(DataError::DuplicateImageId {
-                path: annotations.into(),
-                id: id.0,
-                first: self.file_name(first).into(),
-                second: file_name,
-            });
-        }
-        let listed = match find_size(&images_dir.join(&file_name), annotated) {
+        let listed = match find_size(&images_dir.join(&file_name), size) {
             Ok(size) => {
-                self.records.push(ImageRecord::new(id.0, file_name, size));
+                self.records.push(ImageRecord::new(id, file_name, size));
                 Listed::Kept(self.records.len() - 1)
             }
             Err((kind, detail)) => {
-                self.report
-                    .add(image_finding(kind, &file_name, id.0, detail));
+                self.report.add(image_finding(kind, &file_name, id, detail));
                 Listed::LeftOut { file_name }
             }
         };
-        self.images.insert(id.0, listed);
+        self.images.insert(id, listed);
         Ok(())
     }
 
@@ -150,56 +112,51 @@ impl Assembly {
         }
     }
 
-    fn add_annotation(&mut self, annotation: &CocoAnnotation) {
-        let repeated = annotation.id.filter(|id| !self.annotation_ids.insert(id.0));
+    fn add_object(&mut self, object: &Object) {
+        let repeated = object.id.filter(|&id| !self.annotation_ids.insert(id));
         if repeated.is_some() {
-            self.note(
-                FindingKind::DuplicateAnnotationId,
-                annotation,
-                String::new(),
-            );
+            self.note(FindingKind::DuplicateAnnotationId, object, String::new());
         }
-        let index = match self.images.get(&annotation.image_id.0) {
+        let index = match self.images.get(&object.image_id) {
             Some(Listed::Kept(index)) => *index,
             // The image's own finding says it all.
             Some(Listed::LeftOut { .. }) => return,
-            None => return self.note(FindingKind::UnknownImage, annotation, String::new()),
+            None => return self.note(FindingKind::UnknownImage, object, String::new()),
         };
-        let Some(&label) = self.labels.get(&annotation.category_id.0) else {
-            let detail = format!("category {}", annotation.category_id.0);
-            return self.note(FindingKind::UnknownCategory, annotation, detail);
+        let Some(&label) = self.labels.get(&object.category_id) else {
+            let detail = format!("category {}", object.category_id);
+            return self.note(FindingKind::UnknownCategory, object, detail);
         };
-        let Some(bbox) = self.read_box(annotation, self.records[index].size()) else {
+        let Some(bbox) = self.read_box(object, self.records[index].size()) else {
             return;
         };
-        if annotation.is_crowd() {
+        if object.crowd {
             self.records[index].crowd.push(bbox);
-            self.note(FindingKind::Crowd, annotation, String::new());
+            self.note(FindingKind::Crowd, object, String::new());
         } else {
             let corners = <[f32; 4]>::from(bbox);
             if !self.boxes.insert((index, label, corners.map(f32::to_bits))) {
                 let detail = format!("corners {corners:?}");
-                self.note(FindingKind::DuplicateBox, annotation, detail);
+                self.note(FindingKind::DuplicateBox, object, detail);
             }
             self.records[index].boxes.push(bbox);
             self.records[index].labels.push(label);
         }
     }
 
-    /// The annotation's box, clipped; `None`, and a finding, if nothing of it can be used.
-    fn read_box(&mut self, annotation: &CocoAnnotation, size: Size) -> Option<BBox> {
-        let Some([x, y, w, h]) = annotation.xywh() else {
-            let detail = match &annotation.bbox {
-                Some(numbers) => format!("bbox has {} numbers", numbers.len()),
-                None => "no bbox".into(),
-            };
-            self.note(FindingKind::DegenerateBox, annotation, detail);
-            return None;
+    /// The object's box, clipped; `None`, and a finding, if nothing of it can be used.
+    fn read_box(&mut self, object: &Object, size: Size) -> Option<BBox> {
+        let [x, y, w, h] = match &object.bbox {
+            Ok(xywh) => *xywh,
+            Err(instead) => {
+                self.note(FindingKind::DegenerateBox, object, instead.clone());
+                return None;
+            }
         };
         let detail = format!("bbox [{x}, {y}, {w}, {h}]");
         let full = BBox::new(x as f32, y as f32, (x + w) as f32, (y + h) as f32);
         if !full.is_valid() || w <= 0.0 || h <= 0.0 {
-            self.note(FindingKind::DegenerateBox, annotation, detail);
+            self.note(FindingKind::DegenerateBox, object, detail);
             return None;
         }
         let (width, height) = (size.width as f64, size.height as f64);
@@ -207,18 +164,18 @@ impl Assembly {
         let overhang = [-x, -y, x + w - width, y + h - height];
         if overhang.iter().any(|&by| by > ROUNDING) || !clipped.is_valid() {
             let detail = format!("{detail} in {width}x{height}");
-            self.note(FindingKind::BoxOutsideImage, annotation, detail);
+            self.note(FindingKind::BoxOutsideImage, object, detail);
         }
         Some(clipped).filter(|bbox| bbox.is_valid())
     }
 
-    fn note(&mut self, kind: FindingKind, annotation: &CocoAnnotation, detail: String) {
-        let listed = self.images.get(&annotation.image_id.0);
+    fn note(&mut self, kind: FindingKind, object: &Object, detail: String) {
+        let listed = self.images.get(&object.image_id);
         let finding = Finding {
             kind,
             file_name: listed.map(|l| self.file_name(l).into()),
-            image_id: Some(annotation.image_id.0),
-            annotation_id: annotation.id.map(|id| id.0),
+            image_id: Some(object.image_id),
+            annotation_id: object.id,
             detail,
         };
         self.report.add(finding);

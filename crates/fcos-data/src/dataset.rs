@@ -1,4 +1,6 @@
-//! Naming: C classes; labels are `0..C`, category ids only occur in COCO's files.
+//! The images that a run learns from or is judged on, and their checked boxes.
+//!
+//! Naming: C classes; labels are `0..C`, category ids only occur in files.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +9,14 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use crate::assemble::assemble;
-use crate::coco::CocoFile;
+use crate::formats::{coco, read_annotations};
 use crate::report::{Finding, FindingKind, HealthReport};
-use crate::{DataError, decode, decode_size};
+use crate::{Annotations, DataError, decode, decode_size};
 
 /// One image and what is annotated on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageRecord {
-    /// COCO's image id.
+    /// The image's id in the annotations.
     pub id: u64,
     /// File name, relative to the data set's folder of images.
     pub file_name: String,
@@ -40,32 +42,61 @@ impl ImageRecord {
     }
 }
 
-/// Images with annotated boxes, from COCO's "instances" JSON.
+/// Images with annotated boxes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
-    /// The class names by label.
-    pub classes: ClassList,
-    /// The categories' ids by label, for writing results back.
-    pub category_ids: Vec<u64>,
+    classes: ClassList,
+    category_ids: Vec<u64>,
     images_dir: PathBuf,
     records: Vec<ImageRecord>,
 }
 
 impl Dataset {
-    /// Reads an annotation file whose `file_name`s are relative to the folder `images`.
+    /// Joins annotations and the folder `images_dir`, which their file names are relative to.
     ///
     /// Labels are the categories in ascending order of their ids, as in pycocotools and detectron2,
     /// whatever their order in the file. Images keep the file's order. Boxes are clipped to their
-    /// image; crowd regions, and annotations that can't be used, are no boxes. All that was odd
+    /// image; crowd regions, and objects that can't be used, are no boxes. All that was odd
     /// is in the report. Images without boxes stay: see [`filter_empty`](Self::filter_empty). The
     /// image files are only looked up, not read, unless their size is not annotated: see
     /// [`check_images`](Self::check_images).
     ///
     /// # Errors
-    /// The kinds [`Read`](DataError::Read), [`Json`](DataError::Json),
+    /// The kinds [`NoFileName`](DataError::NoFileName),
     /// [`DuplicateImageId`](DataError::DuplicateImageId),
     /// [`DuplicateCategoryId`](DataError::DuplicateCategoryId), [`Classes`](DataError::Classes) and
     /// [`NoImages`](DataError::NoImages).
+    pub fn from_annotations(
+        annotations: Annotations,
+        images_dir: impl AsRef<Path>,
+    ) -> Result<(Self, HealthReport), DataError> {
+        let images_dir = images_dir.as_ref();
+        let parts = assemble(annotations, images_dir)?;
+        let dataset = Self {
+            classes: parts.classes.names,
+            category_ids: parts.classes.category_ids,
+            images_dir: images_dir.into(),
+            records: parts.records,
+        };
+        Ok((dataset, parts.report))
+    }
+
+    /// Reads annotations of [any known format](read_annotations) and joins them with their folder of
+    /// images.
+    ///
+    /// # Errors
+    /// Those of [`read_annotations`] and [`from_annotations`](Self::from_annotations).
+    pub fn read(
+        annotations: impl AsRef<Path>,
+        images_dir: impl AsRef<Path>,
+    ) -> Result<(Self, HealthReport), DataError> {
+        Self::from_annotations(read_annotations(annotations)?, images_dir)
+    }
+
+    /// Reads an annotation file in [COCO's format](coco) and joins it with its folder of images.
+    ///
+    /// # Errors
+    /// Those of [`coco::read`] and [`from_annotations`](Self::from_annotations).
     ///
     /// ```
     /// use fcos_data::{Dataset, FindingKind};
@@ -81,23 +112,28 @@ impl Dataset {
     /// std::fs::write(&annotations, json)?;
     ///
     /// let (dataset, report) = Dataset::from_coco(&annotations, dir.path())?;
-    /// assert_eq!(dataset.classes.name(1), "dog");
-    /// assert_eq!(dataset.category_ids, [3, 90]);
+    /// assert_eq!(dataset.classes().name(1), "dog");
+    /// assert_eq!(dataset.category_ids(), [3, 90]);
     /// let record = dataset.sample(0);
     /// assert_eq!((record.id, record.boxes[0].x2, record.labels[0]), (7, 40.0, 1));
     /// assert_eq!(report.count(FindingKind::BoxOutsideImage), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn from_coco(annotations: &Path, images: &Path) -> Result<(Self, HealthReport), DataError> {
-        let file = CocoFile::read(annotations)?;
-        let (parts, report) = assemble(file, annotations, images)?;
-        let dataset = Self {
-            classes: parts.classes,
-            category_ids: parts.category_ids,
-            images_dir: images.into(),
-            records: parts.records,
-        };
-        Ok((dataset, report))
+    pub fn from_coco(
+        annotations: impl AsRef<Path>,
+        images_dir: impl AsRef<Path>,
+    ) -> Result<(Self, HealthReport), DataError> {
+        Self::from_annotations(coco::read(annotations)?, images_dir)
+    }
+
+    /// The class names by label.
+    pub fn classes(&self) -> &ClassList {
+        &self.classes
+    }
+
+    /// The categories' ids by label, for writing results back.
+    pub fn category_ids(&self) -> &[u64] {
+        &self.category_ids
     }
 
     /// Number of images.
@@ -148,6 +184,7 @@ impl Dataset {
 
     /// Without the images that have no box, as training does it (official FCOS, detectron2 and
     /// mmdetection); images with crowd regions only are among them.
+    #[must_use]
     pub fn filter_empty(mut self) -> Self {
         self.records.retain(|record| !record.boxes.is_empty());
         self

@@ -1,3 +1,5 @@
+//! What can be wrong with a data set or an image.
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -5,6 +7,7 @@ use fcos_core::{ClassListError, Size};
 
 /// Why a data set, an image or a results file could not be read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DataError {
     /// A file can't be read.
     #[error("cannot read {}: {source}", path.display())]
@@ -13,6 +16,14 @@ pub enum DataError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// What is at a path looks like no known format of annotations.
+    #[error("{}: no known format of annotations; there are: {known}", path.display())]
+    UnknownFormat {
+        /// The file or folder.
+        path: PathBuf,
+        /// The formats that there are.
+        known: String,
     },
     /// The annotation file is no JSON, or not of COCO's layout.
     #[error("{}:{}:{}: {source}", path.display(), source.line(), source.column())]

@@ -33,10 +33,11 @@
 mod annotations;
 mod assemble;
 mod augment;
-pub mod coco;
+mod boxes;
 mod dataset;
 mod decode;
 mod error;
+mod formats;
 #[cfg(test)]
 mod golden;
 mod loader;
@@ -47,14 +48,16 @@ mod resize;
 mod sampler;
 pub mod synthetic;
 
-pub use annotations::{AnnotatedImage, Annotations, LeftOut};
+pub use annotations::{Annotations, Category, ImageEntry, Object};
 pub use augment::{
     AugmentConfig, AugmentError, Augmentation, ColorFactors, ColorJitter, ShortSides,
 };
+pub use boxes::{AnnotatedImage, AnnotatedImages, LeftOut};
 pub use dataset::{Dataset, ImageRecord};
 pub use decode::{decode, decode_size};
 pub use error::DataError;
 pub use fcos_core::Rng;
+pub use formats::{coco, read_annotations};
 pub use loader::{Loader, LoaderError};
 pub use preprocess::{ChannelOrder, Prepared, PreprocessConfig, PreprocessError, ValueRange};
 pub use report::{Finding, FindingKind, HealthReport};

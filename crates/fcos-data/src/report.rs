@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 /// What can be odd about an annotation, an image or a class; the text says what was done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum FindingKind {
+    /// A row of the annotations is neither image nor object. It is left out.
+    UnreadableRow,
     /// The image file is not on disk. The image is left out.
     MissingFile,
     /// The image's header can't be read. The image is left out.
@@ -36,6 +40,7 @@ impl FindingKind {
     /// The finding in a few words, and what was done about it.
     pub fn describe(self) -> &'static str {
         match self {
+            Self::UnreadableRow => "row that can't be read (left out)",
             Self::MissingFile => "image file missing (left out)",
             Self::UnreadableFile => "image file unreadable (left out)",
             Self::SizeMismatch => "image size differs from the annotated one (left out)",
@@ -65,6 +70,20 @@ pub struct Finding {
     pub annotation_id: Option<u64>,
     /// The values in question.
     pub detail: String,
+}
+
+impl Finding {
+    /// A row of an annotation file that its reader can't make sense of, for
+    /// [`Annotations::findings`](crate::Annotations::findings). Rows count from 1.
+    pub fn unreadable_row(file: &Path, row: usize, why: impl fmt::Display) -> Self {
+        Self {
+            kind: FindingKind::UnreadableRow,
+            file_name: None,
+            image_id: None,
+            annotation_id: None,
+            detail: format!("{}:{row}: {why}", file.display()),
+        }
+    }
 }
 
 impl fmt::Display for Finding {

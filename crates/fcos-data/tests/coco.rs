@@ -1,10 +1,13 @@
 //! Annotation files as they come: every oddity is reported or refused, none panics.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fcos_core::{BBox, ClassList};
-use fcos_data::{DataError, Dataset, FindingKind, HealthReport};
+use fcos_data::{
+    Annotations, Category, DataError, Dataset, Finding, FindingKind, HealthReport, ImageEntry,
+    Object,
+};
 use image::RgbImage;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -60,10 +63,10 @@ fn a_clean_file() {
     assert_eq!(report.to_string(), "2 images, 2 boxes, 2 classes");
 
     assert_eq!(
-        dataset.classes,
+        *dataset.classes(),
         ClassList::new(["car", "dog"]).expect("names")
     );
-    assert_eq!(dataset.category_ids, [3, 18]);
+    assert_eq!(dataset.category_ids(), [3, 18]);
     let [a, b] = dataset.samples() else {
         panic!("two images")
     };
@@ -342,6 +345,49 @@ fn images_without_boxes_stay_until_filtered() {
     );
 }
 
+/// A data set need not come from a file; what its reader found is in the report.
+#[test]
+fn annotations_of_ones_own() {
+    let files = Files::new();
+    let row = Finding::unreadable_row(Path::new("labels/a.txt"), 3, "4 numbers instead of 5");
+    let mut broken = Object::new(1, 5, [0.0; 4]);
+    broken.bbox = Err("no corners".into());
+    let entry = |id, file_name: &str| ImageEntry {
+        id,
+        file_name: Some(file_name.into()),
+        size: None,
+    };
+    let annotations = Annotations {
+        source: "labels".into(),
+        images: vec![entry(1, "a.png"), entry(2, "b.png")],
+        categories: vec![Category {
+            id: 5,
+            name: "dog".into(),
+        }],
+        objects: vec![Object::new(2, 5, [1.0, 30.0, 5.0, 6.0]), broken],
+        findings: vec![row],
+    };
+    let (dataset, report) =
+        Dataset::from_annotations(annotations.clone(), files.dir.path()).expect("joins");
+    assert_eq!(dataset.sample(1).boxes, [BBox::new(1.0, 30.0, 6.0, 36.0)]);
+    assert_eq!(dataset.sample(0).size().width, 40);
+    let found: Vec<_> = report.findings().iter().map(Finding::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "labels/a.txt:3: 4 numbers instead of 5",
+            "a.png, image 1, no corners",
+            "a.png, image 1"
+        ]
+    );
+
+    let mut twice = annotations;
+    twice.images[1].id = 1;
+    let error = Dataset::from_annotations(twice, files.dir.path()).expect_err("one id");
+    let expected = r#"labels: image id 1 stands twice, for "a.png" and "b.png""#;
+    assert_eq!(error.to_string(), expected);
+}
+
 #[test]
 fn another_sets_labels() {
     let json = instances(IMAGES, CATEGORIES, &format!("{BOX_A}, {BOX_B}"));
@@ -351,7 +397,7 @@ fn another_sets_labels() {
         .clone()
         .with_classes(&names(&["dog", "car"]))
         .expect("same names");
-    assert_eq!(moved.category_ids, [18, 3]);
+    assert_eq!(moved.category_ids(), [18, 3]);
     assert_eq!(
         (moved.sample(0).labels[0], moved.sample(1).labels[0]),
         (1, 0)
@@ -359,7 +405,7 @@ fn another_sets_labels() {
     assert_eq!(
         moved
             .clone()
-            .with_classes(&dataset.classes)
+            .with_classes(dataset.classes())
             .expect("and back"),
         dataset
     );
@@ -450,7 +496,7 @@ proptest! {
                     prop_assert!(bbox.is_valid(), "{:?}", bbox);
                     let inside = bbox.clip(record.width as f32, record.height as f32);
                     prop_assert_eq!(*bbox, inside);
-                    prop_assert!((label as usize) < dataset.classes.len());
+                    prop_assert!((label as usize) < dataset.classes().len());
                 }
             }
         }

@@ -141,7 +141,7 @@ impl TrainConfig {
     /// What a detector trained on this data by these settings needs to predict.
     pub fn detector(&self, data: &Dataset) -> DetectorConfig {
         let model = FcosConfig {
-            num_classes: data.classes.len(),
+            num_classes: data.classes().len(),
             ..self.model.clone()
         };
         DetectorConfig {
@@ -149,8 +149,8 @@ impl TrainConfig {
             preprocess: self.preprocess.clone(),
             location_rule: self.location_rule,
             postprocess: self.postprocess,
-            classes: data.classes.clone(),
-            category_ids: data.category_ids.clone(),
+            classes: data.classes().clone(),
+            category_ids: data.category_ids().to_vec(),
             provenance: format!("trained by fcos-train {}", env!("CARGO_PKG_VERSION")),
         }
     }

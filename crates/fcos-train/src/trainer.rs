@@ -109,7 +109,7 @@ impl Trainer {
         let config = settled(config, folder, resume)?;
         let (train, health) = load_train(&config)?;
         let mut plan_health = vec![(config.data.train_annotations.clone(), health)];
-        let validation = Validation::load(&config, &train.classes)?;
+        let validation = Validation::load(&config, train.classes())?;
         plan_health.extend(
             validation
                 .as_ref()
@@ -346,8 +346,7 @@ fn started(model: Fcos, config: &TrainConfig) -> Result<Fcos, TrainError> {
 
 fn load_train(config: &TrainConfig) -> Result<(Dataset, HealthReport), TrainError> {
     let data = &config.data;
-    let (mut dataset, mut health) =
-        Dataset::from_coco(&data.train_annotations, &data.train_images)?;
+    let (mut dataset, mut health) = Dataset::read(&data.train_annotations, &data.train_images)?;
     dataset.check_images(&mut health);
     let dataset = dataset.filter_empty();
     if dataset.is_empty() {

@@ -45,7 +45,7 @@ impl Validation {
         images: &Path,
         classes: &ClassList,
     ) -> Result<Self, TrainError> {
-        let (mut dataset, mut health) = Dataset::from_coco(annotations, images)?;
+        let (mut dataset, mut health) = Dataset::read(annotations, images)?;
         dataset.check_images(&mut health);
         if dataset.is_empty() {
             let annotations = annotations.to_path_buf();
@@ -121,7 +121,7 @@ impl Validation {
                     dropped += batch.dropped[0];
                     rows.extend(found.iter().map(|d| ResultRow {
                         image_id: self.dataset.sample(index).id,
-                        category_id: self.dataset.category_ids[d.label as usize],
+                        category_id: self.dataset.category_ids()[d.label as usize],
                         bbox: d.bbox.to_xywh().map(f64::from),
                         score: f64::from(d.score),
                     }));

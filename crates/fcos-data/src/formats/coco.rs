@@ -5,13 +5,29 @@
 //! are read as missing numbers.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fcos_core::Size;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::DataError;
+use super::Format;
+use crate::{Annotations, Category, DataError, ImageEntry, Object};
+
+pub(crate) const FORMAT: Format = Format {
+    name: "COCO",
+    recognises: |path| !path.is_dir(),
+    read: |path| read(path),
+};
+
+/// Reads an annotation file.
+///
+/// # Errors
+/// The kinds [`Read`](DataError::Read) and [`Json`](DataError::Json).
+pub fn read(path: impl AsRef<Path>) -> Result<Annotations, DataError> {
+    let path = path.as_ref();
+    Ok(CocoFile::read(path)?.into_annotations(path.into()))
+}
 
 /// The parts of an annotation file that data sets and box metrics are made of, as they stand there.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -87,6 +103,54 @@ impl CocoFile {
     }
 }
 
+impl CocoFile {
+    /// The same in neutral form; `source` is the file that it comes from.
+    pub fn into_annotations(self, source: PathBuf) -> Annotations {
+        Annotations {
+            source,
+            images: self.images.into_iter().map(CocoImage::into).collect(),
+            categories: self
+                .categories
+                .into_iter()
+                .map(CocoCategory::into)
+                .collect(),
+            objects: self.annotations.iter().map(Object::from).collect(),
+            findings: vec![], // a row that makes no sense is an error
+        }
+    }
+}
+
+impl From<CocoImage> for ImageEntry {
+    fn from(image: CocoImage) -> Self {
+        Self {
+            id: image.id.0,
+            size: image.size(),
+            file_name: image.file_name,
+        }
+    }
+}
+
+impl From<CocoCategory> for Category {
+    fn from(CocoCategory { id, name }: CocoCategory) -> Self {
+        Self { id: id.0, name }
+    }
+}
+
+impl From<&CocoAnnotation> for Object {
+    fn from(annotation: &CocoAnnotation) -> Self {
+        Self {
+            id: annotation.id.map(|id| id.0),
+            image_id: annotation.image_id.0,
+            category_id: annotation.category_id.0,
+            bbox: annotation
+                .xywh()
+                .ok_or_else(|| annotation.instead_of_a_box()),
+            area: annotation.area,
+            crowd: annotation.is_crowd(),
+        }
+    }
+}
+
 /// Longer sides are taken for mistakes.
 const LONGEST_SIDE: f64 = 1e6;
 
@@ -106,6 +170,13 @@ impl CocoAnnotation {
     pub fn xywh(&self) -> Option<[f64; 4]> {
         let numbers = self.bbox.as_ref()?.iter().map(|n| n.unwrap_or(f64::NAN));
         numbers.collect::<Vec<_>>().try_into().ok()
+    }
+
+    fn instead_of_a_box(&self) -> String {
+        match &self.bbox {
+            Some(numbers) => format!("bbox has {} numbers", numbers.len()),
+            None => "no bbox".into(),
+        }
     }
 
     /// Whether it is marked as a group of objects.
