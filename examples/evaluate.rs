@@ -17,8 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Parser;
 use fcos::core::write_atomically;
-use fcos::train::Validation;
-use fcos::train::evaluate::{ClassMetrics, CocoMetrics, evaluate_files};
+use fcos::eval::{ClassMetrics, CocoMetrics, Validation, evaluate_files};
 use fcos::{Detector, DeviceSpec};
 use fcos_examples::progress_bar;
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fcos::data::synthetic::{SyntheticConfig, SyntheticDataset, SyntheticError, generate};
-use fcos::train::{CocoMetrics, Observer, RunPlan, StepRow};
+use fcos::eval::CocoMetrics;
+use fcos::train::{Observer, RunPlan, StepRow};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Shows the library's warnings on standard error; `RUST_LOG` chooses otherwise.

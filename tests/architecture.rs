@@ -169,6 +169,7 @@ fn arrows_point_one_way() {
         "fcos-postprocess",
         "fcos-data",
         "fcos-model",
+        "fcos-eval",
         "fcos-train",
         "fcos",
     ];

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use fcos::data::{FindingKind, HealthReport};
-use fcos::train::evaluate::evaluate_files;
-use fcos::train::{BEST_WEIGHTS, Observer, RunPlan, TrainError, Trainer, Validation};
+use fcos::eval::{Validation, evaluate_files};
+use fcos::train::{BEST_WEIGHTS, Observer, RunPlan, TrainError, Trainer};
 use fcos::{Detector, DeviceSpec};
 use fcos_tests::tiny_run;
 use image::{DynamicImage, RgbImage};

@@ -1,14 +1,13 @@
 use std::path::PathBuf;
 
 use fcos_data::{AugmentError, DataError, HealthReport, PreprocessError, SamplerError};
+use fcos_eval::EvalError;
+use fcos_eval::curves::CurvesError;
 use fcos_loss::LossConfigError;
+use fcos_model::ConfigError;
 use fcos_model::weights::WeightsError;
-use fcos_model::{ConfigError, PredictError};
 use fcos_postprocess::PostprocessError;
 use fcos_targets::AssignError;
-
-use crate::curves::CurvesError;
-use crate::evaluate::EvalError;
 
 /// Why a run can't start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -82,14 +81,6 @@ pub enum TrainError {
         /// What was found instead.
         health: HealthReport,
     },
-    /// There is no image to evaluate on.
-    #[error("{}: no val image can be read: {health}", annotations.display())]
-    NothingToEvaluate {
-        /// The annotations.
-        annotations: PathBuf,
-        /// What was found instead.
-        health: HealthReport,
-    },
     /// The loader's threads ended before the run did.
     #[error("loading batch {iteration} failed: {reason}")]
     Loader {
@@ -136,10 +127,7 @@ pub enum TrainError {
     /// A weights file can't be written or read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A val image can't be predicted.
-    #[error(transparent)]
-    Predict(#[from] PredictError),
-    /// The evaluation failed.
+    /// The val set can't be read, predicted or judged.
     #[error(transparent)]
     Eval(#[from] EvalError),
     /// A bug in this crate.

@@ -18,9 +18,7 @@
 mod batch;
 mod checkpoint;
 mod config;
-pub mod curves;
 mod error;
-pub mod evaluate;
 mod files;
 mod learner;
 mod log;
@@ -29,12 +27,10 @@ mod recipe;
 mod run_curves;
 mod sgd;
 mod trainer;
-mod validate;
 
 pub use checkpoint::{CheckpointFolder, RunState};
 pub use config::{DataPaths, TrainConfig, with_settings};
 pub use error::TrainError;
-pub use evaluate::CocoMetrics;
 pub use learner::StepLosses;
 pub use log::{EvalRow, StepRow};
 pub use recipe::{Recipe, Schedule, Warmup, WarmupKind};
@@ -43,4 +39,3 @@ pub use trainer::{
     BEST_WEIGHTS, CONFIG_FILE, EVALUATIONS, LAST_WEIGHTS, METRICS, Observer, RunPlan, RunSummary,
     Trainer,
 };
-pub use validate::Validation;

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use fcos_eval::CocoStats;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::TrainError;
-use crate::evaluate::CocoStats;
 use crate::files::{io_error, temporary_name};
 
 /// One logged training step.
@@ -37,53 +38,24 @@ pub struct StepRow {
 }
 
 /// One evaluation's row: the step and COCO's twelve numbers, in files under pycocotools' names.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields are those of `CocoStats`")]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct EvalRow {
+    /// The steps done.
     pub iteration: u64,
-    #[serde(rename = "AP")]
-    pub ap: f64,
-    #[serde(rename = "AP50")]
-    pub ap50: f64,
-    #[serde(rename = "AP75")]
-    pub ap75: f64,
-    #[serde(rename = "APs")]
-    pub ap_small: f64,
-    #[serde(rename = "APm")]
-    pub ap_medium: f64,
-    #[serde(rename = "APl")]
-    pub ap_large: f64,
-    #[serde(rename = "AR1")]
-    pub ar1: f64,
-    #[serde(rename = "AR10")]
-    pub ar10: f64,
-    #[serde(rename = "AR100")]
-    pub ar100: f64,
-    #[serde(rename = "ARs")]
-    pub ar_small: f64,
-    #[serde(rename = "ARm")]
-    pub ar_medium: f64,
-    #[serde(rename = "ARl")]
-    pub ar_large: f64,
+    /// The numbers.
+    #[serde(flatten)]
+    pub stats: CocoStats,
 }
 
-impl EvalRow {
-    pub(crate) fn new(iteration: u64, stats: &CocoStats) -> Self {
-        Self {
-            iteration,
-            ap: stats.ap,
-            ap50: stats.ap50,
-            ap75: stats.ap75,
-            ap_small: stats.ap_small,
-            ap_medium: stats.ap_medium,
-            ap_large: stats.ap_large,
-            ar1: stats.ar1,
-            ar10: stats.ar10,
-            ar100: stats.ar100,
-            ar_small: stats.ar_small,
-            ar_medium: stats.ar_medium,
-            ar_large: stats.ar_large,
+/// As one structure of numbers; what serde flattens is a map, of which `csv` knows no columns.
+impl Serialize for EvalRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = serializer.serialize_struct("EvalRow", 1 + CocoStats::NAMES.len())?;
+        row.serialize_field("iteration", &self.iteration)?;
+        for (name, value) in CocoStats::NAMES.into_iter().zip(self.stats.to_array()) {
+            row.serialize_field(name, &value)?;
         }
+        row.end()
     }
 }
 
@@ -207,5 +179,24 @@ mod tests {
         assert!(lines[3].starts_with("3,0.5,0.01,0.25,"));
         let rows: Vec<StepRow> = read_rows(&jsonl).expect("reads");
         assert_eq!(rows, [row(1, 1.5), row(2, 1.5), row(3, 0.25)]);
+    }
+    #[test]
+    fn an_evaluation_is_one_row_under_pycocotools_names() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let json = CocoStats::NAMES.into_iter().zip((1..=12).map(f64::from));
+        let json = serde_json::to_value(json.collect::<std::collections::BTreeMap<_, _>>());
+        let stats = serde_json::from_value(json.expect("JSON")).expect("twelve numbers");
+        let row = EvalRow {
+            iteration: 7,
+            stats,
+        };
+        let mut log = RowLog::open::<EvalRow>(dir.path(), "evaluations", 0).expect("opens");
+        log.push(&row).expect("writes");
+        let csv = std::fs::read_to_string(dir.path().join("evaluations.csv")).expect("reads");
+        let expected = "iteration,AP,AP50,AP75,APs,APm,APl,AR1,AR10,AR100,ARs,ARm,ARl\n\
+                        7,1.0,2.0,3.0,4.0,5.0,6.0,7.0,8.0,9.0,10.0,11.0,12.0\n";
+        assert_eq!(csv, expected);
+        let jsonl = dir.path().join("evaluations.jsonl");
+        assert_eq!(read_rows::<EvalRow>(&jsonl).expect("reads"), [row]);
     }
 }

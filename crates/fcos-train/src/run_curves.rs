@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use fcos_eval::CocoStats;
+use fcos_eval::curves::{Chart, Series, write_curves};
+
 use crate::TrainError;
-use crate::curves::{Chart, Series, write_curves};
 use crate::log::{EvalRow, StepRow, read_rows};
 use crate::trainer::{EVALUATIONS, METRICS};
 
@@ -17,8 +19,8 @@ const LOSS_SMOOTHING: f64 = 0.95;
 pub fn write_run_curves(folder: &Path) -> Result<(), TrainError> {
     let steps: Vec<StepRow> = read_rows(&folder.join(format!("{METRICS}.jsonl")))?;
     let evals: Vec<EvalRow> = read_rows(&folder.join(format!("{EVALUATIONS}.jsonl")))?;
-    write_curves(&loss_charts(&steps), &folder.join("losses.svg"))?;
-    Ok(write_curves(&[ap_chart(&evals)], &folder.join("ap.svg"))?)
+    write_curves(&loss_charts(&steps), folder.join("losses.svg"))?;
+    Ok(write_curves(&[ap_chart(&evals)], folder.join("ap.svg"))?)
 }
 
 fn loss_charts(steps: &[StepRow]) -> [Chart; 2] {
@@ -52,11 +54,11 @@ fn loss_charts(steps: &[StepRow]) -> [Chart; 2] {
 }
 
 fn ap_chart(evals: &[EvalRow]) -> Chart {
-    let series = |name: &str, value: fn(&EvalRow) -> f64| Series {
+    let series = |name: &str, value: fn(&CocoStats) -> f64| Series {
         name: name.into(),
         points: evals
             .iter()
-            .map(|row| (row.iteration as f64, value(row)))
+            .map(|row| (row.iteration as f64, value(&row.stats)))
             .collect(),
     };
     Chart {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::Device;
+use fcos_core::ClassList;
 use fcos_data::{Dataset, HealthReport, Loader};
+use fcos_eval::{CocoMetrics, Validation};
 use fcos_model::weights::{self, Checkpoint};
 use fcos_model::{DetectorConfig, Fcos, Pipeline};
 
@@ -13,11 +15,9 @@ use crate::TrainError;
 use crate::batch::{BatchMaker, HostBatch};
 use crate::checkpoint::{CheckpointFolder, RunState};
 use crate::config::TrainConfig;
-use crate::evaluate::CocoMetrics;
 use crate::files::{io_error, write_atomically};
 use crate::learner::{Learner, StepLosses, optimizer};
 use crate::log::{EvalRow, RowLog, StepRow, read_rows};
-use crate::validate::Validation;
 
 /// The settings of a run, in its folder.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -109,7 +109,7 @@ impl Trainer {
         let config = settled(config, folder, resume)?;
         let (train, health) = load_train(&config)?;
         let mut plan_health = vec![(config.data.train_annotations.clone(), health)];
-        let validation = Validation::load(&config, train.classes())?;
+        let validation = load_validation(&config, train.classes())?;
         plan_health.extend(
             validation
                 .as_ref()
@@ -211,7 +211,7 @@ impl Trainer {
     fn logged_evaluations(&mut self) -> Result<u64, TrainError> {
         let rows: Vec<EvalRow> = read_rows(&self.folder.join(format!("{EVALUATIONS}.jsonl")))?;
         for row in &rows {
-            self.state.take_note(row.ap, row.iteration);
+            self.state.take_note(row.stats.ap, row.iteration);
         }
         Ok(rows.last().map_or(0, |row| row.iteration))
     }
@@ -293,7 +293,8 @@ impl Trainer {
         if self.state.take_note(metrics.stats.ap, iteration) {
             self.save_weights(BEST_WEIGHTS)?;
         }
-        evals.push(&EvalRow::new(iteration, &metrics.stats))?;
+        let stats = metrics.stats;
+        evals.push(&EvalRow { iteration, stats })?;
         observer.evaluated(iteration, &metrics);
         Ok(Some(metrics))
     }
@@ -353,6 +354,17 @@ fn load_train(config: &TrainConfig) -> Result<(Dataset, HealthReport), TrainErro
         return Err(TrainError::NothingToLearn { health });
     }
     Ok((dataset, health))
+}
+
+/// The val set that the settings name, if they name one; its classes must be `classes`.
+fn load_validation(
+    config: &TrainConfig,
+    classes: &ClassList,
+) -> Result<Option<Validation>, TrainError> {
+    let data = &config.data;
+    let images = data.val_images.as_ref().unwrap_or(&data.train_images);
+    let open = |annotations| Validation::open(annotations, images, classes);
+    Ok(data.val_annotations.as_ref().map(open).transpose()?)
 }
 
 /// The settings that count: those saved with the run where it is resumed, else the given ones.

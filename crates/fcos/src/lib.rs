@@ -46,10 +46,11 @@
 //! # The crates underneath
 //! Each can be used alone: [`core`] (boxes, IoU, locations), [`targets`] (which location learns
 //! from which box), [`loss`], [`postprocess`] (scores to detections, NMS), [`model`], [`data`]
-//! (COCO annotations, transforms, loader), [`train`].
+//! (COCO annotations, transforms, loader), [`eval`] (COCO metrics, curves), [`train`].
 
 pub use fcos_core as core;
 pub use fcos_data as data;
+pub use fcos_eval as eval;
 pub use fcos_loss as loss;
 pub use fcos_model as model;
 pub use fcos_postprocess as postprocess;

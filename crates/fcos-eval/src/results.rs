@@ -9,7 +9,7 @@ use std::path::Path;
 use fcos_data::coco::CocoAnnotation;
 use serde::{Deserialize, Serialize};
 
-use super::EvalError;
+use crate::EvalError;
 
 /// One detection, as in COCO's file of results: an array of these is the file.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,8 @@ pub struct ResultRow {
 ///
 /// # Errors
 /// [`EvalError::Read`] and [`EvalError::Parse`].
-pub fn read_results(path: &Path) -> Result<Vec<ResultRow>, EvalError> {
+pub fn read_results(path: impl AsRef<Path>) -> Result<Vec<ResultRow>, EvalError> {
+    let path = path.as_ref();
     let bytes = fs::read(path).map_err(|source| EvalError::Read {
         path: path.into(),
         source,
@@ -40,7 +41,7 @@ pub fn read_results(path: &Path) -> Result<Vec<ResultRow>, EvalError> {
 }
 
 /// `None` where the annotation has no four finite numbers as its box.
-pub(super) fn object_to_hotcoco(object: &CocoAnnotation) -> Option<hotcoco::Annotation> {
+pub(crate) fn object_to_hotcoco(object: &CocoAnnotation) -> Option<hotcoco::Annotation> {
     let finite = |bbox: &[f64; 4]| bbox.iter().all(|v| v.is_finite());
     let bbox = object.xywh().filter(finite)?;
     let area = object.area.filter(|area| area.is_finite());
@@ -56,7 +57,7 @@ pub(super) fn object_to_hotcoco(object: &CocoAnnotation) -> Option<hotcoco::Anno
 
 impl ResultRow {
     /// Fails where a number is not finite or a side negative; `row` is the position to report.
-    pub(super) fn to_hotcoco(self, row: usize) -> Result<hotcoco::Annotation, EvalError> {
+    pub(crate) fn to_hotcoco(self, row: usize) -> Result<hotcoco::Annotation, EvalError> {
         let Self {
             image_id,
             category_id,

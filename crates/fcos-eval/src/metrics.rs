@@ -159,8 +159,13 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 impl CocoStats {
+    /// pycocotools' names of the figures, in the order of the fields; in JSON they are the keys.
+    pub const NAMES: [&'static str; 12] = [
+        "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
+    ];
+
     /// The figures of the categories at positions `classes` of the K axis.
-    pub(super) fn new(curves: &AccumulatedEval, classes: Range<usize>) -> Self {
+    pub(crate) fn new(curves: &AccumulatedEval, classes: Range<usize>) -> Self {
         Self::from_array(SLICES.map(|slice| slice.mean(curves, classes.clone())))
     }
 

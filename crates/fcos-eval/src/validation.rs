@@ -6,11 +6,10 @@ use fcos_core::ClassList;
 use fcos_data::{Dataset, HealthReport};
 use fcos_model::Pipeline;
 
-use crate::TrainError;
-use crate::config::TrainConfig;
-use crate::evaluate::{CocoEvaluator, CocoMetrics, ResultRow};
+use crate::{CocoEvaluator, CocoMetrics, EvalError, ResultRow};
 
 /// A val set, ready to be predicted and scored.
+#[derive(Debug)]
 pub struct Validation {
     dataset: Dataset,
     health: HealthReport,
@@ -19,47 +18,31 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// The val set that the settings name, if they name one; its classes must be `classes`.
-    pub(crate) fn load(
-        config: &TrainConfig,
-        classes: &ClassList,
-    ) -> Result<Option<Self>, TrainError> {
-        let data = &config.data;
-        let Some(annotations) = &data.val_annotations else {
-            return Ok(None);
-        };
-        let images = data
-            .val_images
-            .clone()
-            .unwrap_or_else(|| data.train_images.clone());
-        Self::open(annotations, &images, classes).map(Some)
-    }
-
     /// Reads annotations whose classes must be those of the model. Objects on images that can't be
     /// read count as missed.
     ///
     /// # Errors
     /// If the annotations or all images can't be read, or the classes differ.
     pub fn open(
-        annotations: &Path,
-        images: &Path,
+        annotations: impl AsRef<Path>,
+        images: impl AsRef<Path>,
         classes: &ClassList,
-    ) -> Result<Self, TrainError> {
-        let (mut dataset, mut health) = Dataset::read(annotations, images)?;
+    ) -> Result<Self, EvalError> {
+        let annotations = annotations.as_ref().to_path_buf();
+        let (mut dataset, mut health) = Dataset::read(&annotations, images.as_ref())?;
         dataset.check_images(&mut health);
         if dataset.is_empty() {
-            let annotations = annotations.to_path_buf();
-            return Err(TrainError::NothingToEvaluate {
+            return Err(EvalError::NothingToEvaluate {
                 annotations,
                 health,
             });
         }
         let dataset = dataset.with_classes(classes)?;
-        let evaluator = CocoEvaluator::from_file(annotations)?;
+        let evaluator = CocoEvaluator::from_file(&annotations)?;
         Ok(Self {
             dataset,
             health,
-            annotations: annotations.to_path_buf(),
+            annotations,
             evaluator,
         })
     }
@@ -84,7 +67,8 @@ impl Validation {
         &self.health
     }
 
-    pub(crate) fn annotations(&self) -> &Path {
+    /// The file of annotations.
+    pub fn annotations(&self) -> &Path {
         &self.annotations
     }
 
@@ -96,7 +80,7 @@ impl Validation {
         &self,
         pipeline: &Pipeline,
         progress: &mut dyn FnMut(usize),
-    ) -> Result<CocoMetrics, TrainError> {
+    ) -> Result<CocoMetrics, EvalError> {
         Ok(self
             .evaluator
             .evaluate(&self.predict(pipeline, progress)?)?)
@@ -111,7 +95,7 @@ impl Validation {
         &self,
         pipeline: &Pipeline,
         progress: &mut dyn FnMut(usize),
-    ) -> Result<Vec<ResultRow>, TrainError> {
+    ) -> Result<Vec<ResultRow>, EvalError> {
         let (mut rows, mut dropped, mut failures) = (Vec::new(), 0, Vec::new());
         for index in 0..self.len() {
             match self.dataset.load(index) {

@@ -1,101 +1,21 @@
-//! COCO's twelve bounding-box metrics (Lin et al., ECCV 2014), equal to those of pycocotools.
-//!
-//! Matching and precision-recall curves are [`hotcoco`]'s; reading, checking and averaging are
-//! done here. Boxes are `[x, y, width, height]` in pixels of the original image, as in COCO's
-//! files.
-//!
-//! Where pycocotools and hotcoco differ from each other, or from the definition of the metric:
-//! - An annotation's own id is not used. (pycocotools takes a match to id 0 for "no match", and
-//!   both count an annotation twice whose id another one has.)
-//! - An annotation without four finite numbers as its box is left out with a warning.
-//! - An annotation without `area` gets that of its box. (pycocotools fails; hotcoco draws the
-//!   mask, if there is one.)
-//! - No detections at all is a list like any other: 0 where there is something to find.
-//!   (pycocotools fails.)
-//! - Detections of categories that the annotations do not list are left out with a warning, as
-//!   pycocotools does silently. Detections on images that they do not list are an error, as in
-//!   pycocotools; hotcoco leaves them out.
-//! - Scores and boxes that are not finite are errors. (pycocotools sorts NaN last; hotcoco leaves
-//!   its order undefined.) So is a negative side, which both accept.
-//! - A category listed twice is one category, with the later name. (hotcoco gives it two places.)
+//! Detections against annotations: checks, matching and curves by [`hotcoco`], averages here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
-use fcos_data::DataError;
 use fcos_data::coco::CocoFile;
 use hotcoco::{AccumulatedEval, COCO, COCOeval, IouType};
 
-mod files;
-mod metrics;
-
-pub use files::{ResultRow, read_results};
-pub use metrics::{ClassMetrics, CocoMetrics, CocoStats};
-
-/// Why an evaluation could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum EvalError {
-    /// The annotation file could not be read.
-    #[error(transparent)]
-    Annotations(#[from] DataError),
-    /// The file of detections could not be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The file of detections is no JSON array of [`ResultRow`]s; ids are whole numbers from 0, and
-    /// NaN is no JSON.
-    #[error("{} is not in COCO's format", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, with line and column.
-        source: serde_json::Error,
-    },
-    /// A detection on an image that the annotations do not list: most often the annotations are
-    /// those of another split.
-    #[error("detection {row}: image {image_id} is not among the annotated images")]
-    UnknownImage {
-        /// Position in the list of detections, from 0.
-        row: usize,
-        /// The image.
-        image_id: u64,
-    },
-    /// A detection's score is NaN or infinite.
-    #[error("detection {row} (image {image_id}): score {score} is not a finite number")]
-    BadScore {
-        /// Position in the list of detections, from 0.
-        row: usize,
-        /// Its image.
-        image_id: u64,
-        /// Its score.
-        score: f64,
-    },
-    /// A detection's box is not finite or has a negative side.
-    #[error("detection {row} (image {image_id}): {bbox:?} is not a box")]
-    BadBox {
-        /// Position in the list of detections, from 0.
-        row: usize,
-        /// Its image.
-        image_id: u64,
-        /// Its box, `[x, y, width, height]`.
-        bbox: [f64; 4],
-    },
-    /// hotcoco refused input that had passed all checks above.
-    #[error("matching detections to annotations failed")]
-    Matching(#[from] hotcoco::Error),
-}
+use crate::results::{ResultRow, object_to_hotcoco, read_results};
+use crate::{ClassMetrics, CocoMetrics, CocoStats, EvalError};
 
 /// Judges detections against annotations that are read and indexed once.
 ///
 /// ```
 /// use fcos_data::coco::CocoFile;
-/// use fcos_train::evaluate::{CocoEvaluator, ResultRow};
+/// use fcos_eval::{CocoEvaluator, ResultRow};
 ///
 /// let annotations: CocoFile = serde_json::from_str(
 ///     r#"{"images": [{"id": 7}],
@@ -124,7 +44,7 @@ impl CocoEvaluator {
         let objects: Vec<_> = annotations
             .annotations
             .iter()
-            .filter_map(files::object_to_hotcoco)
+            .filter_map(object_to_hotcoco)
             .collect();
         let left_out = listed - objects.len();
         if left_out > 0 {
@@ -147,9 +67,9 @@ impl CocoEvaluator {
     /// Reads and indexes an annotation file.
     ///
     /// # Errors
-    /// [`EvalError::Annotations`].
-    pub fn from_file(annotations: &Path) -> Result<Self, EvalError> {
-        Ok(Self::new(CocoFile::read(annotations)?))
+    /// [`EvalError::Data`].
+    pub fn from_file(annotations: impl AsRef<Path>) -> Result<Self, EvalError> {
+        Ok(Self::new(CocoFile::read(annotations.as_ref())?))
     }
 
     /// Judges the detections of all annotated images. Their order does not matter, save that of
@@ -205,11 +125,23 @@ impl CocoEvaluator {
     }
 }
 
+impl fmt::Debug for CocoEvaluator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CocoEvaluator")
+            .field("images", &self.image_ids.len())
+            .field("categories", &self.categories)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Judges a file of detections against a file of annotations.
 ///
 /// # Errors
 /// Those of [`CocoEvaluator::from_file`], [`read_results`] and [`CocoEvaluator::evaluate`].
-pub fn evaluate_files(annotations: &Path, detections: &Path) -> Result<CocoMetrics, EvalError> {
+pub fn evaluate_files(
+    annotations: impl AsRef<Path>,
+    detections: impl AsRef<Path>,
+) -> Result<CocoMetrics, EvalError> {
     CocoEvaluator::from_file(annotations)?.evaluate(&read_results(detections)?)
 }
 

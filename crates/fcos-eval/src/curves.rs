@@ -47,6 +47,7 @@ pub struct Chart {
 
 /// Why curves could not be written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CurvesError {
     /// The smoothing of a chart is not in `[0, 1)`.
     #[error("chart {title:?}: smoothing is {smoothing}, but must be at least 0 and below 1")]
@@ -65,7 +66,7 @@ pub enum CurvesError {
         reason: String,
     },
     /// The file cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -77,7 +78,7 @@ pub enum CurvesError {
 /// Draws the charts below one another into an SVG file.
 ///
 /// ```no_run
-/// use fcos_train::curves::{Chart, Series, write_curves};
+/// use fcos_eval::curves::{Chart, Series, write_curves};
 ///
 /// let points = (0..100).map(|i| (i as f64, 1.0 / (1.0 + i as f64))).collect();
 /// let loss = Chart {
@@ -86,14 +87,15 @@ pub enum CurvesError {
 ///     series: vec![Series { name: "total".into(), points }],
 ///     smoothing: 0.9,
 /// };
-/// write_curves(&[loss], "curves.svg".as_ref())?;
-/// # Ok::<(), fcos_train::curves::CurvesError>(())
+/// write_curves(&[loss], "curves.svg")?;
+/// # Ok::<(), fcos_eval::curves::CurvesError>(())
 /// ```
 ///
 /// # Errors
 /// [`CurvesError::Smoothing`] for a weight outside `[0, 1)`, [`CurvesError::Draw`] if the drawing
 /// library gives up, and [`CurvesError::Write`] if the file cannot be written.
-pub fn write_curves(charts: &[Chart], path: &Path) -> Result<(), CurvesError> {
+pub fn write_curves(charts: &[Chart], path: impl AsRef<Path>) -> Result<(), CurvesError> {
+    let path = path.as_ref();
     for Chart {
         title, smoothing, ..
     } in charts
