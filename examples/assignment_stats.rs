@@ -26,9 +26,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use fcos::core::{Size, write_atomically};
 use fcos::data::{AnnotatedImage, AnnotatedImages};
 use fcos::targets::{SizeGroup, Statistics, Tally};
+use fcos::{Size, write_atomically};
 use fcos_examples::progress_bar;
 use indicatif::ProgressBar;
 use serde::Serialize;

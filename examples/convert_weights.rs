@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use fcos::core::LocationRule;
+use fcos::LocationRule;
 use fcos::data::PreprocessConfig;
 use fcos::model::NamedShape;
 use fcos::model::weights::{self, Checkpoint, WeightsError};

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use fcos::core::write_atomically;
 use fcos::eval::{ClassMetrics, CocoMetrics, Validation, evaluate_files};
+use fcos::write_atomically;
 use fcos::{Detector, DeviceSpec};
 use fcos_examples::progress_bar;
 

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
-use fcos::core::write_atomically;
+use fcos::write_atomically;
 use fcos::{CocoResult, Detections, Detector, DeviceSpec, Label, Timings, draw_detections};
 use fcos_examples::{init_logging, milliseconds, progress_bar};
 

@@ -21,10 +21,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use fcos::core::{BBox, Locations, Point, Size};
 use fcos::data::Dataset;
 use fcos::targets::{AssignConfig, AssignRule, Assigner, Rule, Targets};
 use fcos::train::TrainConfig;
+use fcos::{BBox, Locations, Point, Size};
 use fcos_examples::{generated_dataset, init_logging};
 use image::RgbImage;
 

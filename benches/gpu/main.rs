@@ -209,11 +209,11 @@ fn train(setup: &Setup) -> anyhow::Result<()> {
     let batch = setup.train_batch;
     let mut model = Some(setup.network.init(&device)?);
     let images = setup.images(batch, &device);
-    let size = fcos::core::Size {
+    let size = fcos::Size {
         width: setup.width,
         height: setup.height,
     };
-    let grids = fcos::core::pyramid_grids(size, &setup.network.strides());
+    let grids = fcos::pyramid_grids(size, &setup.network.strides());
     let locations = grids.iter().map(|grid| grid.width * grid.height).sum();
     let targets = targets(batch, locations, &device);
     let momentum = MomentumConfig::new().with_dampening(0.0);

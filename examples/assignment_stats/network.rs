@@ -1,12 +1,12 @@
 //! What the network sees of an image, and the rule that is counted.
 
 use anyhow::Result;
-use fcos::core::{BBox, LocationRule, Locations, Size};
 use fcos::data::{AnnotatedImage, ResizeRule};
 use fcos::targets::{
     AreaRule, AssignConfig, AssignRule, Assigner, AtssConfig, ImageTally, RetinaNetConfig,
     RetinaNetRule, Tally,
 };
+use fcos::{BBox, LocationRule, Locations, Size};
 
 use crate::{Args, RuleName};
 

@@ -1,7 +1,7 @@
 //! The pictures: image, levels, heat map, legend.
 
 use fcos::BBox;
-use fcos::core::Point;
+use fcos::Point;
 use fcos::draw::{
     DrawStyle, Label, captioned, class_color, contact_sheet, draw_detections, draw_text, mix,
 };

@@ -8,8 +8,8 @@
 //! stands; `cargo run --release --example train_coco` makes trained ones.
 //!
 //! ```
+//! use fcos::image::{DynamicImage, RgbImage};
 //! use fcos::{ClassList, Detector, DetectorConfig, DeviceSpec, FcosConfig};
-//! use image::{DynamicImage, RgbImage};
 //!
 //! let device = "flex".parse::<DeviceSpec>()?.device()?;
 //! let mut config = DetectorConfig::new(FcosConfig::tiny(), ClassList::new(["cat", "dog"])?);
@@ -41,31 +41,49 @@
 //! | `webgpu` | a browser's GPU | as `wgpu` |
 //! | `cuda` | NVIDIA GPU | the build downloads LLVM |
 //!
-//! They add up: one program can have several.
+//! They add up: one program can have several. Two more features, both on by default, bring what a
+//! program that only predicts can do without: `train` (the crates for training and evaluation) and
+//! `draw` (`draw`, with its font).
 //!
 //! # The crates underneath
-//! Each can be used alone: [`core`] (boxes, IoU, locations), [`targets`] (which location learns
-//! from which box), [`loss`], [`postprocess`] (scores to detections, NMS), [`model`], [`data`]
-//! (COCO annotations, transforms, loader), [`eval`] (COCO metrics, curves), [`train`].
+//! Each can be used alone; here they are modules: [`model`], [`data`] (COCO annotations, transforms,
+//! loader), [`postprocess`] (scores to detections, NMS), and with the feature `train` also `targets`
+//! (which location learns from which box), `loss`, `eval` (COCO metrics, curves) and `train`. What
+//! `fcos-core` has – boxes, IoU, locations – is at the root. [`Device`] and [`Tensor`] are
+//! [`burn`]'s, [`DynamicImage`](image::DynamicImage) is [`image`]'s: the versions that this library
+//! works with.
 
-pub use fcos_core as core;
+pub use burn;
+pub use image;
+
 pub use fcos_data as data;
+#[cfg(feature = "train")]
 pub use fcos_eval as eval;
+#[cfg(feature = "train")]
 pub use fcos_loss as loss;
 pub use fcos_model as model;
 pub use fcos_postprocess as postprocess;
+#[cfg(feature = "train")]
 pub use fcos_targets as targets;
+#[cfg(feature = "train")]
 pub use fcos_train as train;
 
-pub use fcos_core::{BBox, ClassList};
+pub use burn::tensor::{Device, Tensor};
+pub use fcos_core::{
+    BBox, COCO_CATEGORY_IDS, ClassList, ClassListError, DistanceUnit, Grid, LocationRule,
+    Locations, Ltrb, Outputs, Point, Rng, SettingError, Size, iou_from_areas, pyramid_grids,
+    write_atomically,
+};
 pub use fcos_model::{DetectorConfig, FcosConfig, Timings};
 
 mod detections;
 mod detector;
 mod device;
+#[cfg(feature = "draw")]
 pub mod draw;
 
 pub use detections::{CocoResult, Detection, Detections};
 pub use detector::{Detector, DetectorError};
 pub use device::{DeviceError, DeviceSpec, FoundDevice};
+#[cfg(feature = "draw")]
 pub use draw::{Label, draw_detections, side_by_side};
