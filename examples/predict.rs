@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
 use fcos::write_atomically;
-use fcos::{CocoResult, Detections, Detector, DeviceSpec, Label, Timings, draw_detections};
+use fcos::{Detections, Detector, DeviceSpec, Label, ResultRow, Timings, draw_detections};
 use fcos_examples::{init_logging, milliseconds, progress_bar};
 
 /// Find objects in pictures.
@@ -86,14 +86,15 @@ fn predict_all(
     files: &[PathBuf],
     targets: &[PathBuf],
     min_score: f32,
-) -> (Vec<CocoResult>, usize) {
+) -> (Vec<ResultRow>, usize) {
     let bar = progress_bar(files.len() as u64, "pictures");
     let (mut rows, mut failed) = (Vec::new(), 0);
     let mut predict = |file: &Path, id, target: &Path| -> Result<()> {
-        let (mut image, found, times) = detector.predict_file(file)?;
-        let found = found.with_min_score(min_score);
-        bar.suspend(|| print_table(file, &found, times));
-        rows.extend(found.to_coco(id, &file_name(file), &detector.config().category_ids));
+        let predicted = detector.predict_file(file)?;
+        let mut image = predicted.image;
+        let found = predicted.detections.with_min_score(min_score);
+        bar.suspend(|| print_table(file, &found, predicted.timings));
+        rows.extend(found.to_coco(id, &file_name(file)));
         draw_detections(
             &mut image,
             found.iter().map(Label::from),
@@ -217,9 +218,9 @@ fn print_table(file: &Path, detections: &Detections, times: Timings) {
         milliseconds(times.forward),
         milliseconds(times.postprocess)
     );
-    if detections.dropped() > 0 {
-        let dropped = detections.dropped();
-        eprintln!("  warning: {dropped} outputs are no finite numbers; are the weights broken?");
+    if detections.non_finite() > 0 {
+        let count = detections.non_finite();
+        eprintln!("  warning: {count} outputs are not finite; are the weights broken?");
     }
 }
 

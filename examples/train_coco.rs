@@ -221,8 +221,9 @@ fn draw_pictures(folder: &Path, args: &Args) -> Result<()> {
         let Ok(image) = dataset.load(index) else {
             continue; // evaluating has warned of it
         };
-        let (mut found, _) = detector.predict_rgb(&[&image])?;
-        let found = found.remove(0).with_min_score(DRAWN_SCORE);
+        let mut predicted = detector.predict_rgb(&[&image])?;
+        let found = predicted.detections.remove(0);
+        let found = found.with_min_score(DRAWN_SCORE);
         let truth = record
             .boxes
             .iter()

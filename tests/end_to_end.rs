@@ -25,7 +25,7 @@ fn trained(folder: &Path) -> Detector {
 fn train_save_load_predict_evaluate() {
     let temp = tempfile::tempdir().expect("a folder");
     let mut detector = trained(temp.path());
-    detector.config_mut().postprocess.pre_filter.threshold = 0.0;
+    detector.postprocess_mut().pre_filter.threshold = 0.0;
     let picture = DynamicImage::ImageRgb8(RgbImage::from_fn(90, 60, |x, y| {
         image::Rgb([x as u8, 3 * y as u8, 80])
     }));
@@ -77,7 +77,7 @@ fn category_ids_come_back_in_the_results() {
     let trainer = Trainer::new(config, &run, false, &device).expect("starts");
     trainer.run(&mut ()).expect("trains");
     let mut detector = Detector::load(run.join(BEST_WEIGHTS), &device).expect("loads");
-    detector.config_mut().postprocess.pre_filter.threshold = 0.0;
+    detector.postprocess_mut().pre_filter.threshold = 0.0;
     let ids = detector.config().category_ids.clone();
     assert_eq!(ids, (1..=8).map(id).collect::<Vec<_>>());
 
@@ -88,8 +88,8 @@ fn category_ids_come_back_in_the_results() {
     for image in json["images"].as_array().expect("a list") {
         let file = image["file_name"].as_str().expect("a name");
         let path = temp.path().join("shapes/val").join(file);
-        let (_, found, _) = detector.predict_file(path).expect("predicts");
-        rows.extend(found.to_coco(image["id"].as_u64().expect("an id"), file, &ids));
+        let found = detector.predict_file(path).expect("predicts").detections;
+        rows.extend(found.to_coco(image["id"].as_u64().expect("an id"), file));
         objects.extend(found.iter().map(|d| {
             json!({"image_id": image["id"], "category_id": id_of(&d.name), "bbox": d.bbox.to_xywh()})
         }));
@@ -145,7 +145,7 @@ fn unreadable_images_are_left_out_and_reported() {
 fn a_batch_is_its_images() {
     let temp = tempfile::tempdir().expect("a folder");
     let mut detector = trained(temp.path());
-    detector.config_mut().postprocess.pre_filter.threshold = 0.0;
+    detector.postprocess_mut().pre_filter.threshold = 0.0;
     let picture = |seed: u32| {
         DynamicImage::ImageRgb8(RgbImage::from_fn(96, 64, |x, y| {
             image::Rgb([(x * seed) as u8, (y * 5 + seed) as u8, (x * y) as u8])

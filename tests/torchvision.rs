@@ -270,7 +270,7 @@ fn detections_equal_torchvisions() {
         assert_same(&golden, i, detections);
     }
 
-    let postprocess = &mut pipeline.config_mut().postprocess;
+    let postprocess = pipeline.postprocess_mut();
     postprocess.nms.threshold = 1.0;
     postprocess.max_detections = usize::MAX;
     let all = pipeline

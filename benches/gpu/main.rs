@@ -153,7 +153,7 @@ fn predict(setup: &Setup) -> anyhow::Result<()> {
         .collect();
     let mut config = DetectorConfig::new(setup.network.clone(), ClassList::new(names)?);
     config.preprocess.short_side = setup.height;
-    let detector = Detector::new(config.model.init(&setup.device)?, config);
+    let detector = Detector::new(config.model.init(&setup.device)?, config)?;
     let image = RgbImage::from_fn(640, 480, |x, y| {
         image::Rgb([x as u8, y as u8, (x * y) as u8])
     });

@@ -94,11 +94,11 @@ fn the_same_weights_detect_alike() {
 /// Of all val images; the first also without blocking.
 fn detections(tested: &Tested, weights: &Path, folder: &Path) -> Vec<Detections> {
     let mut detector = Detector::load(weights, &tested.device).expect("loads");
-    detector.config_mut().postprocess.pre_filter.threshold = 0.02;
+    detector.postprocess_mut().pre_filter.threshold = 0.02;
     let files = std::fs::read_dir(folder.join("shapes/val")).expect("images");
     let mut files: Vec<_> = files.map(|f| f.expect("a file").path()).collect();
     files.sort();
-    let predict = |file| detector.predict_file(file).expect("predicts").1;
+    let predict = |file| detector.predict_file(file).expect("predicts").detections;
     let found: Vec<_> = files.iter().map(predict).collect();
     let image = image::open(&files[0]).expect("opens");
     let again = block_on(detector.predict_async(&image)).expect("predicts");

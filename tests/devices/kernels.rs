@@ -71,7 +71,7 @@ fn small_detector(device: &Device) -> Detector {
     let mut config = DetectorConfig::new(network, classes);
     config.preprocess.short_side = SHORT_SIDE;
     config.preprocess.long_side = LONG_SIDE;
-    Detector::new(config.model.init(device).expect("valid"), config)
+    Detector::new(config.model.init(device).expect("valid"), config).expect("fits")
 }
 
 fn kernels() -> usize {

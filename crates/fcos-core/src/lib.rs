@@ -1,6 +1,7 @@
 //! Geometry shared by the `fcos` crates: boxes, the IoU family, pyramid levels and locations, the
 //! list of class names; and what else they all need: the head's [`Outputs`], counter-based random
-//! numbers, [`SettingError`], and writing a file whole or not at all.
+//! numbers, [`SettingError`], the [colours](okabe_ito) of charts and boxes, and writing a file whole
+//! or not at all.
 //!
 //! Coordinates are continuous pixels (`f32`): pixel `i` covers `[i, i + 1]`, a box of width `w`
 //! spans `[x, x + w]`, and nothing adds one.
@@ -25,6 +26,7 @@ mod files;
 mod iou;
 mod locations;
 mod ltrb;
+pub mod okabe_ito;
 mod outputs;
 mod rng;
 mod setting;

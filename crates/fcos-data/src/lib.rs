@@ -45,6 +45,7 @@ mod normalize;
 mod preprocess;
 mod report;
 mod resize;
+mod results;
 mod sampler;
 pub mod synthetic;
 
@@ -62,4 +63,5 @@ pub use loader::{Loader, LoaderError};
 pub use preprocess::{ChannelOrder, Prepared, PreprocessConfig, PreprocessError, ValueRange};
 pub use report::{Finding, FindingKind, HealthReport};
 pub use resize::{ResizeFilter, ResizeRule};
+pub use results::ResultRow;
 pub use sampler::{BatchSampler, SamplerError};

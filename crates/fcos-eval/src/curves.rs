@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use fcos_core::okabe_ito;
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
@@ -12,14 +13,14 @@ use plotters::prelude::*;
 /// Width of the picture and height of each chart, in pixels.
 const CHART: (u32, u32) = (900, 340);
 
-/// The colours of Okabe and Ito, told apart with any common colour vision.
-const PALETTE: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
+/// The lines' colours; yellow is too faint on white.
+const PALETTE: [[u8; 3]; 6] = [
+    okabe_ito::BLUE,
+    okabe_ito::VERMILION,
+    okabe_ito::BLUISH_GREEN,
+    okabe_ito::REDDISH_PURPLE,
+    okabe_ito::ORANGE,
+    okabe_ito::SKY_BLUE,
 ];
 
 /// A named line.
@@ -179,7 +180,7 @@ impl<'a> Line<'a> {
 fn lines(chart: &Chart) -> Vec<Line<'_>> {
     let colored = chart.series.iter().zip(PALETTE.into_iter().cycle());
     colored
-        .map(|(series, color)| Line::new(series, color, chart.smoothing))
+        .map(|(series, [r, g, b])| Line::new(series, RGBColor(r, g, b), chart.smoothing))
         .collect()
 }
 

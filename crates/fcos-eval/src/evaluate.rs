@@ -5,15 +5,17 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use fcos_data::ResultRow;
 use fcos_data::coco::CocoFile;
 use hotcoco::{AccumulatedEval, COCO, COCOeval, IouType};
 
-use crate::results::{ResultRow, object_to_hotcoco, read_results};
+use crate::results::{detection_to_hotcoco, object_to_hotcoco, read_results};
 use crate::{ClassMetrics, CocoMetrics, CocoStats, EvalError};
 
 /// Judges detections against annotations that are read and indexed once.
 ///
 /// ```
+/// use fcos_core::BBox;
 /// use fcos_data::coco::CocoFile;
 /// use fcos_eval::{CocoEvaluator, ResultRow};
 ///
@@ -22,8 +24,7 @@ use crate::{ClassMetrics, CocoMetrics, CocoStats, EvalError};
 ///         "categories": [{"id": 18, "name": "dog"}],
 ///         "annotations": [{"image_id": 7, "category_id": 18, "bbox": [10, 10, 40, 50]}]}"#,
 /// )?;
-/// let bbox = [10.0, 10.0, 40.0, 50.0];
-/// let found = ResultRow { image_id: 7, category_id: 18, bbox, score: 0.9 };
+/// let found = ResultRow::new(7, 18, BBox::new(10.0, 10.0, 50.0, 60.0), 0.9);
 ///
 /// let metrics = CocoEvaluator::new(annotations).evaluate(&[found])?;
 /// assert!((metrics.stats.ap - 1.0).abs() < 1e-9);
@@ -97,7 +98,7 @@ impl CocoEvaluator {
                     image_id: row.image_id,
                 });
             }
-            let detection = row.to_hotcoco(i)?;
+            let detection = detection_to_hotcoco(row, i)?;
             if self.categories.contains_key(&row.category_id) {
                 known.push(detection);
             }

@@ -37,6 +37,7 @@ mod validation;
 
 pub use error::EvalError;
 pub use evaluate::{CocoEvaluator, evaluate_files};
+pub use fcos_data::ResultRow;
 pub use metrics::{ClassMetrics, CocoMetrics, CocoStats};
-pub use results::{ResultRow, read_results};
+pub use results::read_results;
 pub use validation::Validation;

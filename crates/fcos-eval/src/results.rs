@@ -6,23 +6,10 @@
 use std::fs;
 use std::path::Path;
 
+use fcos_data::ResultRow;
 use fcos_data::coco::CocoAnnotation;
-use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-
-/// One detection, as in COCO's file of results: an array of these is the file.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ResultRow {
-    /// The image's id in the annotations.
-    pub image_id: u64,
-    /// The category's id in the annotations (no contiguous label).
-    pub category_id: u64,
-    /// `[x, y, width, height]` in pixels of the original image.
-    pub bbox: [f64; 4],
-    /// Confidence; only the order counts.
-    pub score: f64,
-}
 
 /// Reads a file of detections: a JSON array of [`ResultRow`]s, whose other keys are skipped.
 ///
@@ -55,38 +42,40 @@ pub(crate) fn object_to_hotcoco(object: &CocoAnnotation) -> Option<hotcoco::Anno
     })
 }
 
-impl ResultRow {
-    /// Fails where a number is not finite or a side negative; `row` is the position to report.
-    pub(crate) fn to_hotcoco(self, row: usize) -> Result<hotcoco::Annotation, EvalError> {
-        let Self {
+/// Fails where a number is not finite or a side negative; `row` is the position to report.
+pub(crate) fn detection_to_hotcoco(
+    detection: &ResultRow,
+    row: usize,
+) -> Result<hotcoco::Annotation, EvalError> {
+    let &ResultRow {
+        image_id,
+        category_id,
+        bbox,
+        score,
+        ..
+    } = detection;
+    if !score.is_finite() {
+        return Err(EvalError::BadScore {
+            row,
             image_id,
-            category_id,
-            bbox,
             score,
-        } = self;
-        if !score.is_finite() {
-            return Err(EvalError::BadScore {
-                row,
-                image_id,
-                score,
-            });
-        }
-        if !bbox.into_iter().all(f64::is_finite) || bbox[2] < 0.0 || bbox[3] < 0.0 {
-            return Err(EvalError::BadBox {
-                row,
-                image_id,
-                bbox,
-            });
-        }
-        let area = Some(bbox[2] * bbox[3]);
-        let (bbox, score) = (Some(bbox), Some(score));
-        Ok(hotcoco::Annotation {
-            image_id,
-            category_id,
-            bbox,
-            area,
-            score,
-            ..Default::default()
-        })
+        });
     }
+    if !bbox.into_iter().all(f64::is_finite) || bbox[2] < 0.0 || bbox[3] < 0.0 {
+        return Err(EvalError::BadBox {
+            row,
+            image_id,
+            bbox,
+        });
+    }
+    let area = Some(bbox[2] * bbox[3]);
+    let (bbox, score) = (Some(bbox), Some(score));
+    Ok(hotcoco::Annotation {
+        image_id,
+        category_id,
+        bbox,
+        area,
+        score,
+        ..Default::default()
+    })
 }

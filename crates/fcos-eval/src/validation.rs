@@ -103,11 +103,10 @@ impl Validation {
                     let mut batch = pipeline.predict(&[&image])?;
                     let found = batch.detections.remove(0);
                     dropped += batch.dropped[0];
-                    rows.extend(found.iter().map(|d| ResultRow {
-                        image_id: self.dataset.sample(index).id,
-                        category_id: self.dataset.category_ids()[d.label as usize],
-                        bbox: d.bbox.to_xywh().map(f64::from),
-                        score: f64::from(d.score),
+                    let id = self.dataset.sample(index).id;
+                    rows.extend(found.iter().map(|d| {
+                        let category = self.dataset.category_ids()[d.label as usize];
+                        ResultRow::new(id, category, d.bbox, d.score)
                     }));
                 }
                 Err(error) => failures.push(error),

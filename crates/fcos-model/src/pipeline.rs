@@ -5,9 +5,10 @@ use std::time::Duration;
 use burn::module::Module;
 use burn::tensor::{DataError, Device, ExecutionError, Tensor, TensorData, Transaction};
 use fcos_core::{Locations, Size};
-use fcos_data::Prepared;
+use fcos_data::{Prepared, PreprocessConfig};
 use fcos_postprocess::{
-    Detection, HeadOutput, PostprocessError, Postprocessed, postprocess_counted, scale_to_original,
+    Detection, HeadOutput, PostprocessConfig, PostprocessError, Postprocessed, postprocess_counted,
+    scale_to_original,
 };
 use image::RgbImage;
 use web_time::Instant;
@@ -74,9 +75,14 @@ impl Pipeline {
         &self.config
     }
 
-    /// The settings, to change thresholds between predictions.
-    pub fn config_mut(&mut self) -> &mut DetectorConfig {
-        &mut self.config
+    /// The settings from image to network, to change sizes between predictions.
+    pub fn preprocess_mut(&mut self) -> &mut PreprocessConfig {
+        &mut self.config.preprocess
+    }
+
+    /// The settings from network to detections, to change thresholds between predictions.
+    pub fn postprocess_mut(&mut self) -> &mut PostprocessConfig {
+        &mut self.config.postprocess
     }
 
     /// Detects objects in RGB images of any sizes; the images go through the network as one

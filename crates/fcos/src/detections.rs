@@ -1,93 +1,123 @@
+//! What a detector says of an image.
+
 use std::ops::Deref;
 use std::sync::Arc;
 
 use fcos_core::BBox;
-use serde::Serialize;
+use fcos_data::ResultRow;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One detected object.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     /// The class, 0-based.
     pub label: u32,
+    /// The class's id in the data set that the detector was trained on.
+    pub category_id: u64,
     /// The class's name.
+    #[serde(serialize_with = "name_as_str", deserialize_with = "name_of_string")]
     pub name: Arc<str>,
     /// Confidence in `[0, 1]`; for most models `√(class probability · centre-ness)`.
     pub score: f32,
-    /// Where, in pixels of the original image.
+    /// Where, in pixels of the original image; `[x1, y1, x2, y2]` as JSON.
     pub bbox: BBox,
 }
 
-/// The objects found in one image, best score first. Derefs to a slice of [`Detection`]s.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Detections {
-    found: Vec<Detection>,
-    dropped: usize,
+/// `serde`'s own form of an `Arc` is behind a feature.
+fn name_as_str<S: Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name)
 }
 
-/// One row of a COCO results list, with the names that people want beside the numbers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct CocoResult {
-    /// The image's id.
-    pub image_id: u64,
-    /// The category's id.
+fn name_of_string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    String::deserialize(deserializer).map(Arc::from)
+}
+
+/// The objects found in one image, best score first. Derefs to a slice of [`Detection`]s.
+///
+/// Collected from any, for programs and tests that get them elsewhere:
+/// ```
+/// use fcos::{BBox, Detection, Detections};
+///
+/// let found = |score| Detection {
+///     label: 0,
+///     category_id: 18,
+///     name: "dog".into(),
+///     score,
+///     bbox: BBox::new(10.0, 20.0, 50.0, 80.0),
+/// };
+/// let detections: Detections = [found(0.4), found(0.9)].into_iter().collect();
+/// assert_eq!(detections[0].score, 0.9);
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Detections {
+    detections: Vec<Detection>,
+    non_finite: usize,
+}
+
+/// What a detector says of a class.
+#[derive(Debug, Clone)]
+pub(crate) struct Class {
+    pub name: Arc<str>,
     pub category_id: u64,
-    /// `[x, y, width, height]` in pixels of the original image.
-    pub bbox: [f32; 4],
-    /// Confidence in `[0, 1]`.
-    pub score: f32,
-    /// The image's file name.
-    pub file_name: String,
-    /// The category's name.
-    pub category_name: String,
 }
 
 impl Detections {
+    /// Objects whose labels all have a place in `classes`.
     pub(crate) fn new(
         found: &[fcos_postprocess::Detection],
-        dropped: usize,
-        names: &[Arc<str>],
+        non_finite: usize,
+        classes: &[Class],
     ) -> Self {
-        let unnamed: Arc<str> = Arc::from("?");
-        let name = |label: u32| names.get(label as usize).unwrap_or(&unnamed).clone();
-        let detection = |d: &fcos_postprocess::Detection| Detection {
-            label: d.label,
-            name: name(d.label),
-            score: d.score,
-            bbox: d.bbox,
+        let detection = |d: &fcos_postprocess::Detection| {
+            let class = &classes[d.label as usize];
+            Detection {
+                label: d.label,
+                category_id: class.category_id,
+                name: class.name.clone(),
+                score: d.score,
+                bbox: d.bbox,
+            }
         };
         Self {
-            found: found.iter().map(detection).collect(),
-            dropped,
+            detections: found.iter().map(detection).collect(),
+            non_finite,
         }
     }
 
-    /// How many candidates were left out because the network's outputs for them were no finite numbers.
+    /// How many candidates were left out because the network's outputs for them were not finite.
     /// Not 0 means that the weights are broken: objects may be missing.
-    pub fn dropped(&self) -> usize {
-        self.dropped
+    pub fn non_finite(&self) -> usize {
+        self.non_finite
     }
 
     /// Only those whose score is at least `score`.
+    #[must_use]
     pub fn with_min_score(mut self, score: f32) -> Self {
-        self.found.retain(|d| d.score >= score);
+        self.detections.retain(|d| d.score >= score);
         self
     }
 
-    /// Rows of a COCO results list. `category_ids` gives the id of each label, as
-    /// [`DetectorConfig::category_ids`](crate::DetectorConfig::category_ids) does.
-    pub fn to_coco(&self, image_id: u64, file_name: &str, category_ids: &[u64]) -> Vec<CocoResult> {
-        let row = |d: &Detection| CocoResult {
-            image_id,
-            category_id: category_ids
-                .get(d.label as usize)
-                .copied()
-                .unwrap_or(u64::from(d.label) + 1),
-            bbox: d.bbox.to_xywh(),
-            score: d.score,
-            file_name: file_name.into(),
-            category_name: d.name.to_string(),
+    /// Rows of a COCO results list, with the category ids of the data set that the detector was
+    /// trained on, and with names for people beside the numbers.
+    pub fn to_coco(&self, image_id: u64, file_name: &str) -> Vec<ResultRow> {
+        let row = |d: &Detection| ResultRow {
+            file_name: Some(file_name.into()),
+            category_name: Some(d.name.to_string()),
+            ..ResultRow::new(image_id, d.category_id, d.bbox, d.score)
         };
-        self.found.iter().map(row).collect()
+        self.detections.iter().map(row).collect()
+    }
+}
+
+/// The best first, of equal scores the earlier one.
+impl FromIterator<Detection> for Detections {
+    fn from_iter<I: IntoIterator<Item = Detection>>(detections: I) -> Self {
+        let mut detections = Vec::from_iter(detections);
+        detections.sort_by(|a, b| b.score.total_cmp(&a.score));
+        Self {
+            detections,
+            non_finite: 0,
+        }
     }
 }
 
@@ -95,7 +125,7 @@ impl Deref for Detections {
     type Target = [Detection];
 
     fn deref(&self) -> &[Detection] {
-        &self.found
+        &self.detections
     }
 }
 
@@ -104,7 +134,7 @@ impl<'a> IntoIterator for &'a Detections {
     type IntoIter = std::slice::Iter<'a, Detection>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.found.iter()
+        self.detections.iter()
     }
 }
 
@@ -113,7 +143,7 @@ impl IntoIterator for Detections {
     type IntoIter = std::vec::IntoIter<Detection>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.found.into_iter()
+        self.detections.into_iter()
     }
 }
 
@@ -127,24 +157,46 @@ mod tests {
             score,
             label,
         };
-        let names = [Arc::from("cat"), Arc::from("dog")];
-        Detections::new(&[found(1, 0.9), found(0, 0.5), found(7, 0.1)], 0, &names)
+        let class = |(name, category_id): (&str, u64)| Class {
+            name: name.into(),
+            category_id,
+        };
+        let classes = [("cat", 3), ("dog", 18)].map(class);
+        Detections::new(&[found(1, 0.75), found(0, 0.5)], 2, &classes)
     }
 
     #[test]
-    fn names_and_threshold() {
-        let names: Vec<_> = detections().iter().map(|d| d.name.to_string()).collect();
-        assert_eq!(names, ["dog", "cat", "?"]);
-        assert_eq!(detections().with_min_score(0.5).len(), 2);
+    fn names_ids_and_threshold() {
+        let found = detections();
+        let classes: Vec<_> = found.iter().map(|d| (&*d.name, d.category_id)).collect();
+        assert_eq!(classes, [("dog", 18), ("cat", 3)]);
+        assert_eq!(found.with_min_score(0.6).len(), 1);
     }
 
     #[test]
     fn coco_rows() {
-        let json = serde_json::to_value(&detections().to_coco(42, "a.jpg", &[3, 18])[0]);
+        let json = serde_json::to_value(&detections().to_coco(42, "a.jpg")[0]);
         let expected = serde_json::json!({
-            "image_id": 42, "category_id": 18, "bbox": [10.0, 200.0, 4.0, 10.0], "score": 0.9f32,
+            "image_id": 42, "category_id": 18, "bbox": [10.0, 200.0, 4.0, 10.0], "score": 0.75,
             "file_name": "a.jpg", "category_name": "dog"
         });
         assert_eq!(json.expect("serialises"), expected);
+    }
+
+    #[test]
+    fn detections_survive_json() {
+        let text = serde_json::to_string(&detections()).expect("serialises");
+        assert!(text.contains(r#""name":"dog""#), "{text}");
+        let read: Detections = serde_json::from_str(&text).expect("parses");
+        assert_eq!(read, detections());
+    }
+
+    #[test]
+    fn the_best_comes_first() {
+        let mut all = Vec::from_iter(detections());
+        all.reverse();
+        let collected = Detections::from_iter(all);
+        assert_eq!(collected[..], detections()[..]);
+        assert_eq!(collected.non_finite(), 0);
     }
 }

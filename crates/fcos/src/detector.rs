@@ -1,14 +1,18 @@
+//! A detector, from its file to its detections.
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use burn::tensor::Device;
-use fcos_core::ClassList;
-use fcos_data::{DataError, decode};
+use fcos_core::{ClassList, SettingError};
+use fcos_data::{DataError, PreprocessConfig, decode};
 use fcos_model::weights::WeightsError;
 use fcos_model::{BatchDetections, DetectorConfig, Fcos, Pipeline, PredictError, Timings};
+use fcos_postprocess::PostprocessConfig;
 use image::{DynamicImage, RgbImage};
 
 use crate::Detections;
+use crate::detections::Class;
 
 /// Finds objects in images: weights, settings and class names of one file, on one device.
 ///
@@ -29,7 +33,7 @@ use crate::Detections;
 pub struct Detector {
     source: Source,
     pipeline: Pipeline,
-    names: Vec<Arc<str>>,
+    classes: Vec<Class>,
 }
 
 /// Where [`Detector::save`] takes the weights from: the pipeline's are folded.
@@ -54,18 +58,56 @@ pub enum DetectorError {
     /// The image can't be predicted.
     #[error(transparent)]
     Predict(#[from] PredictError),
+    /// Class names or category ids that don't fit the model.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+}
+
+/// What [`Detector::predict_file`] gives.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FilePrediction {
+    /// The image, upright.
+    pub image: RgbImage,
+    /// The objects in it.
+    pub detections: Detections,
+    /// The time that each stage took.
+    pub timings: Timings,
+}
+
+/// What [`Detector::predict_rgb`] gives.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BatchPrediction {
+    /// The objects in each image.
+    pub detections: Vec<Detections>,
+    /// The time that each stage took for the whole batch.
+    pub timings: Timings,
 }
 
 impl Detector {
-    /// A detector from a model and its settings.
-    pub fn new(model: Fcos, config: DetectorConfig) -> Self {
-        Self::with_source(Source::Model(Box::new(model.clone())), model, config)
+    /// A detector from a model and its settings. Those of the network are the model's own, whatever
+    /// stands in `config.model`.
+    ///
+    /// # Errors
+    /// Unless there are a name and a category id of its own for each class of the model.
+    pub fn new(model: Fcos, mut config: DetectorConfig) -> Result<Self, DetectorError> {
+        config.model = model.config().clone();
+        check_classes(&config)?;
+        let source = Source::Model(Box::new(model.clone()));
+        Ok(Self::with_source(source, model, config))
     }
 
+    /// Of settings whose classes are known to fit.
     fn with_source(source: Source, model: Fcos, config: DetectorConfig) -> Self {
+        let classes = config.classes.iter().zip(&config.category_ids);
+        let class = |(name, &category_id): (&str, &u64)| Class {
+            name: name.into(),
+            category_id,
+        };
         Self {
             source,
-            names: config.classes.iter().map(Arc::from).collect(),
+            classes: classes.map(class).collect(),
             pipeline: Pipeline::new(model, config),
         }
     }
@@ -104,9 +146,14 @@ impl Detector {
         self.pipeline.config()
     }
 
-    /// The settings, to change thresholds and sizes between predictions.
-    pub fn config_mut(&mut self) -> &mut DetectorConfig {
-        self.pipeline.config_mut()
+    /// The settings from image to network, to change sizes between predictions.
+    pub fn preprocess_mut(&mut self) -> &mut PreprocessConfig {
+        self.pipeline.preprocess_mut()
+    }
+
+    /// The settings from network to detections, to change thresholds between predictions.
+    pub fn postprocess_mut(&mut self) -> &mut PostprocessConfig {
+        self.pipeline.postprocess_mut()
     }
 
     /// The class names by label.
@@ -127,7 +174,8 @@ impl Detector {
     /// # Errors
     /// If the postprocessing settings are out of range, or the device fails.
     pub fn predict(&self, image: &DynamicImage) -> Result<Detections, DetectorError> {
-        Ok(self.predict_rgb(&[&image.to_rgb8()])?.0.remove(0))
+        let mut batch = self.predict_rgb(&[&image.to_rgb8()])?;
+        Ok(batch.detections.remove(0))
     }
 
     /// [`predict`](Self::predict) where nothing may block, as in a browser: the same work, but the
@@ -148,39 +196,93 @@ impl Detector {
     /// If the postprocessing settings are out of range, or the device fails.
     pub fn predict_batch(&self, images: &[DynamicImage]) -> Result<Vec<Detections>, DetectorError> {
         let rgb: Vec<RgbImage> = images.iter().map(DynamicImage::to_rgb8).collect();
-        Ok(self.predict_rgb(&rgb.iter().collect::<Vec<_>>())?.0)
+        let batch = self.predict_rgb(&rgb.iter().collect::<Vec<_>>())?;
+        Ok(batch.detections)
     }
 
     /// Decodes a JPEG or PNG file, upright by its EXIF orientation, and finds the objects in it.
-    /// Returns the image too, and the time that each stage took.
     ///
     /// # Errors
     /// If the file can't be decoded or the postprocessing settings are out of range.
-    pub fn predict_file(
-        &self,
-        path: impl AsRef<Path>,
-    ) -> Result<(RgbImage, Detections, Timings), DetectorError> {
+    pub fn predict_file(&self, path: impl AsRef<Path>) -> Result<FilePrediction, DetectorError> {
         let image = decode(path.as_ref())?;
-        let (mut detections, timings) = self.predict_rgb(&[&image])?;
-        Ok((image, detections.remove(0), timings))
+        let mut batch = self.predict_rgb(&[&image])?;
+        Ok(FilePrediction {
+            image,
+            detections: batch.detections.remove(0),
+            timings: batch.timings,
+        })
     }
 
-    /// Finds the objects in a batch of RGB images; also tells the time that each stage took.
+    /// Finds the objects in a batch of RGB images.
     ///
     /// # Errors
     /// If the postprocessing settings are out of range, or the device fails.
-    pub fn predict_rgb(
-        &self,
-        images: &[&RgbImage],
-    ) -> Result<(Vec<Detections>, Timings), DetectorError> {
+    pub fn predict_rgb(&self, images: &[&RgbImage]) -> Result<BatchPrediction, DetectorError> {
         let batch = self.pipeline.predict(images)?;
-        Ok((self.named(&batch), batch.timings))
+        Ok(BatchPrediction {
+            detections: self.named(&batch),
+            timings: batch.timings,
+        })
     }
 
     fn named(&self, batch: &BatchDetections) -> Vec<Detections> {
         let found = batch.detections.iter().zip(&batch.dropped);
         found
-            .map(|(found, &dropped)| Detections::new(found, dropped, &self.names))
+            .map(|(found, &non_finite)| Detections::new(found, non_finite, &self.classes))
             .collect()
+    }
+}
+
+/// A name, and a category id of its own, for each class of the network.
+fn check_classes(config: &DetectorConfig) -> Result<(), SettingError> {
+    let (classes, ids) = (config.model.num_classes, &config.category_ids);
+    let names = config.classes.len();
+    let found = format!("{names} names");
+    let one_each = "one for each class of the network";
+    SettingError::check(
+        names == classes,
+        "classes",
+        found,
+        format!("{classes}, {one_each}"),
+    )?;
+    let fit = ids.len() == classes && BTreeSet::from_iter(ids).len() == classes;
+    let expected = format!("{classes} that differ, {one_each}");
+    SettingError::check(fit, "category_ids", format!("{ids:?}"), expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fcos_model::FcosConfig;
+
+    /// What is said of a detector of three classes with these names and ids.
+    fn refused(names: &[&str], ids: &[u64]) -> String {
+        let three = FcosConfig {
+            num_classes: 3,
+            ..FcosConfig::tiny()
+        };
+        let model = three.init(&Device::default()).expect("valid");
+        let names = ClassList::new(names.iter().copied()).expect("names");
+        let mut config = DetectorConfig::new(FcosConfig::tiny(), names);
+        config.category_ids = ids.to_vec();
+        let detector = Detector::new(model, config);
+        detector.map(drop).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn classes_must_be_those_of_the_network() {
+        let error = refused(&["a", "b"], &[1, 2]);
+        assert!(
+            error.starts_with("classes is 2 names, but must be 3"),
+            "{error}"
+        );
+        for ids in [&[1, 2][..], &[1, 2, 2], &[1, 2, 3, 4]] {
+            let error = refused(&["a", "b", "c"], ids);
+            assert!(
+                error.starts_with(&format!("category_ids is {ids:?}")),
+                "{error}"
+            );
+        }
     }
 }

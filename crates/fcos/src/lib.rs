@@ -14,7 +14,7 @@
 //! let device = "flex".parse::<DeviceSpec>()?.device()?;
 //! let mut config = DetectorConfig::new(FcosConfig::tiny(), ClassList::new(["cat", "dog"])?);
 //! config.preprocess.short_side = 64;
-//! let detector = Detector::new(config.model.init(&device)?, config);
+//! let detector = Detector::new(config.model.init(&device)?, config)?;
 //!
 //! let picture = DynamicImage::ImageRgb8(RgbImage::new(96, 64));
 //! for d in &detector.predict(&picture)? {
@@ -82,8 +82,9 @@ mod device;
 #[cfg(feature = "draw")]
 pub mod draw;
 
-pub use detections::{CocoResult, Detection, Detections};
-pub use detector::{Detector, DetectorError};
+pub use detections::{Detection, Detections};
+pub use detector::{BatchPrediction, Detector, DetectorError, FilePrediction};
 pub use device::{DeviceError, DeviceSpec, FoundDevice};
 #[cfg(feature = "draw")]
 pub use draw::{Label, draw_detections, side_by_side};
+pub use fcos_data::ResultRow;

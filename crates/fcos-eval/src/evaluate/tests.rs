@@ -108,6 +108,8 @@ const FOUND: ResultRow = ResultRow {
     category_id: 18,
     bbox: [10.0, 10.0, 40.0, 50.0],
     score: 0.5,
+    file_name: None,
+    category_name: None,
 };
 
 #[test]
@@ -282,6 +284,7 @@ fn rows_and_figures_survive_json() {
         ..FOUND
     };
     let text = serde_json::to_string(&[row]).unwrap();
+    assert!(!text.contains("name"));
     assert_eq!(
         serde_json::from_str::<Vec<ResultRow>>(&text).unwrap(),
         [row]
