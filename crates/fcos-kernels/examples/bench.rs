@@ -9,8 +9,8 @@ use std::time::Instant;
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use burn::tensor::{Device, Distribution, Tensor, activation, module};
 use fcos_kernels::{
-    Conv2dOptions, MaxPool2dOptions, add_relu, batch_norm, channel_affine, conv2d, group_norm,
-    max_pool2d, relu, upsample_add,
+    Activation, Conv2dOptions, MaxPool2dOptions, add_relu, batch_norm, channel_affine, conv2d,
+    group_norm, max_pool2d, relu, upsample_add,
 };
 
 /// Time spent on each measurement, and the least number of runs.
@@ -173,7 +173,7 @@ fn maps() -> Vec<(&'static str, Map, Map)> {
     vec![
         (
             "group norm + relu",
-            Box::new(move |x| group_norm(x, 32, ones(), zeros(), 1e-5, true)),
+            Box::new(move |x| group_norm(x, 32, ones(), zeros(), 1e-5, Activation::Relu)),
             Box::new(move |x: Tensor<4>| {
                 let [batch, channels, height, width] = x.dims();
                 let x = x.reshape([batch, 32, channels / 32 * height * width]);
@@ -185,14 +185,16 @@ fn maps() -> Vec<(&'static str, Map, Map)> {
         ),
         (
             "batch norm + relu",
-            Box::new(move |x| batch_norm(x, ones(), zeros(), 1e-5, true).output),
+            Box::new(move |x| batch_norm(x, ones(), zeros(), 1e-5, Activation::Relu).output),
             Box::new(move |x| {
                 activation::relu(module::batch_norm_train(x, ones(), zeros(), 1e-5).output)
             }),
         ),
         (
             "channel affine + relu",
-            Box::new(move |x| channel_affine(x, ones().detach(), zeros().detach(), true)),
+            Box::new(move |x| {
+                channel_affine(x, ones().detach(), zeros().detach(), Activation::Relu)
+            }),
             Box::new(move |x| {
                 activation::relu(x * per_channel(ones().detach()) + per_channel(zeros().detach()))
             }),

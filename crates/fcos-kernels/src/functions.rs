@@ -11,10 +11,10 @@ use burn::tensor::{FloatDType, Tensor};
 use crate::extension::KernelOps;
 use crate::flex::supports;
 use crate::ops::norm::NormOptions;
-use crate::options::{Conv2dOptions, MaxPool2dOptions};
+use crate::options::{Activation, Conv2dOptions, MaxPool2dOptions};
 
 /// Convolution (cross-correlation) of `x [B, Cin, H, W]` with `weight [Cout, Cin / groups, KH, KW]`
-/// plus `bias [Cout]`, giving `[B, Cout, OH, OW]`; with `options.relu`, rectified.
+/// plus `bias [Cout]`, giving `[B, Cout, OH, OW]`; then `options.then`.
 ///
 /// On Flex, 3×3 stride-1 convolutions go through Winograd's F(4x4, 3x3) with an error near 2e-6 of
 /// the largest output, the others through matrix products.
@@ -32,11 +32,11 @@ pub fn conv2d(
         padding,
         dilation,
         groups,
-        relu,
+        then,
     } = options;
     if !(supports(&x) && supports(&weight) && bias.as_ref().is_none_or(supports)) {
         let options = ConvOptions::new(stride, padding, dilation, groups);
-        return rectified(module::conv2d(x, weight, bias, options), relu);
+        return activated(module::conv2d(x, weight, bias, options), then);
     }
     assert_conv(
         x.dims(),
@@ -72,7 +72,7 @@ fn assert_conv(
 
 /// Group normalisation of `x [B, C, H, W]`: every one of the `groups` runs of channels of an image
 /// is brought to mean 0 and variance 1 (biased, plus `eps`), then scaled by `gamma [C]` and shifted
-/// by `beta [C]`; with `relu`, rectified.
+/// by `beta [C]`; then `then`.
 ///
 /// # Panics
 /// If `groups` does not divide C, or `gamma` or `beta` is not `[C]`.
@@ -82,7 +82,7 @@ pub fn group_norm(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     eps: f64,
-    relu: bool,
+    then: Activation,
 ) -> Tensor<4> {
     let channels = x.dims()[1];
     assert!(
@@ -91,12 +91,12 @@ pub fn group_norm(
     );
     assert_per_channel("group_norm", channels, &gamma, &beta);
     if !(supports(&x) && supports(&gamma) && supports(&beta)) {
-        return rectified(composed_group_norm(x, groups, gamma, beta, eps), relu);
+        return activated(composed_group_norm(x, groups, gamma, beta, eps), then);
     }
     let options = NormOptions {
         groups: Some(groups),
         epsilon: eps,
-        relu,
+        relu: then == Activation::Relu,
     };
     Tensor::from_dispatch(Dispatch::kernel_group_norm(
         x.into_dispatch(),
@@ -140,7 +140,7 @@ pub struct BatchNormOutput {
 
 /// Batch normalisation of `x [B, C, H, W]` in training: every channel is brought to mean 0 and
 /// variance 1 (biased, plus `eps`) over the batch, then scaled by `gamma [C]` and shifted by `beta
-/// [C]`; with `relu`, rectified. The caller keeps the running statistics.
+/// [C]`; then `then`. The caller keeps the running statistics.
 ///
 /// # Panics
 /// If `gamma` or `beta` is not `[C]`.
@@ -149,13 +149,13 @@ pub fn batch_norm(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     eps: f64,
-    relu: bool,
+    then: Activation,
 ) -> BatchNormOutput {
     assert_per_channel("batch_norm", x.dims()[1], &gamma, &beta);
     if !(supports(&x) && supports(&gamma) && supports(&beta)) {
         let result = module::batch_norm_train(x, gamma, beta, eps);
         return BatchNormOutput {
-            output: rectified(result.output, relu),
+            output: activated(result.output, then),
             mean: result.mean.detach(),
             variance: result.variance.detach(),
         };
@@ -163,7 +163,7 @@ pub fn batch_norm(
     let options = NormOptions {
         groups: None,
         epsilon: eps,
-        relu,
+        relu: then == Activation::Relu,
     };
     let (output, mean, variance) = Dispatch::kernel_batch_norm(
         x.into_dispatch(),
@@ -178,22 +178,27 @@ pub fn batch_norm(
     }
 }
 
-/// `scale * x + shift` per channel of `x [B, C, H, W]`, with `scale` and `shift` `[C]`; with `relu`,
-/// rectified. This is batch norm with fixed statistics: `scale = gamma / √(variance + eps)`, `shift
+/// `scale * x + shift` per channel of `x [B, C, H, W]`, with `scale` and `shift` `[C]`; then
+/// `then`. This is batch norm with fixed statistics: `scale = gamma / √(variance + eps)`, `shift
 /// = beta - mean · scale`.
 ///
 /// # Panics
 /// If `scale` or `shift` is not `[C]`.
-pub fn channel_affine(x: Tensor<4>, scale: Tensor<1>, shift: Tensor<1>, relu: bool) -> Tensor<4> {
+pub fn channel_affine(
+    x: Tensor<4>,
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+    then: Activation,
+) -> Tensor<4> {
     assert_per_channel("channel_affine", x.dims()[1], &scale, &shift);
     if !(supports(&x) && supports(&scale) && supports(&shift)) {
-        return rectified(composed_affine(x, scale, shift), relu);
+        return activated(composed_affine(x, scale, shift), then);
     }
     Tensor::from_dispatch(Dispatch::kernel_channel_affine(
         x.into_dispatch(),
         scale.into_dispatch(),
         shift.into_dispatch(),
-        relu,
+        then == Activation::Relu,
     ))
 }
 
@@ -203,8 +208,11 @@ fn composed_affine(x: Tensor<4>, scale: Tensor<1>, shift: Tensor<1>) -> Tensor<4
     x * scale.reshape(per_channel) + shift.reshape(per_channel)
 }
 
-fn rectified(x: Tensor<4>, relu: bool) -> Tensor<4> {
-    if relu { activation::relu(x) } else { x }
+fn activated(x: Tensor<4>, then: Activation) -> Tensor<4> {
+    match then {
+        Activation::Nothing => x,
+        Activation::Relu => activation::relu(x),
+    }
 }
 
 fn assert_per_channel(name: &str, channels: usize, scale: &Tensor<1>, shift: &Tensor<1>) {

@@ -30,4 +30,4 @@ pub use functions::{
     BatchNormOutput, add_relu, batch_norm, channel_affine, conv2d, group_norm, max_pool2d, relu,
     upsample_add,
 };
-pub use options::{Conv2dOptions, MaxPool2dOptions};
+pub use options::{Activation, Conv2dOptions, MaxPool2dOptions};

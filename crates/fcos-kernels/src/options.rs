@@ -1,3 +1,16 @@
+//! What the functions are asked for besides tensors.
+
+/// What follows an operation, in the same pass where a kernel can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Activation {
+    /// Nothing: the result as it is.
+    #[default]
+    Nothing,
+    /// `max(y, 0)`.
+    Relu,
+}
+
 /// Sizes of a two-dimensional convolution. Pairs are (vertical, horizontal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2dOptions {
@@ -9,19 +22,19 @@ pub struct Conv2dOptions {
     pub dilation: [usize; 2],
     /// Number of groups of channels that are convolved apart; divides both channel counts.
     pub groups: usize,
-    /// Whether `max(y, 0)` of the result is wanted, in the same pass where a kernel can.
-    pub relu: bool,
+    /// What follows.
+    pub then: Activation,
 }
 
 impl Default for Conv2dOptions {
-    /// Stride 1, no padding, dilation 1, one group, no ReLU.
+    /// Stride 1, no padding, dilation 1, one group, nothing that follows.
     fn default() -> Self {
         Self {
             stride: [1, 1],
             padding: [0, 0],
             dilation: [1, 1],
             groups: 1,
-            relu: false,
+            then: Activation::Nothing,
         }
     }
 }

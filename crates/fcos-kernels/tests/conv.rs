@@ -6,7 +6,7 @@ use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Tensor};
 use common::{Random, assert_close, bits, values};
-use fcos_kernels::{Conv2dOptions, conv2d, relu};
+use fcos_kernels::{Activation, Conv2dOptions, conv2d, relu};
 
 /// Sizes of one convolution; `size` is the input's, all squares have one number.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ impl Case {
             padding: [self.padding; 2],
             dilation: [self.dilation; 2],
             groups: self.groups,
-            relu: false,
+            then: Activation::Nothing,
         }
     }
 
@@ -289,7 +289,7 @@ fn relu_in_the_same_pass_changes_nothing() {
     for case in CASES.iter().chain(LARGE_CASES) {
         let inputs = Inputs::new(case, &Device::flex().autodiff());
         let options = Conv2dOptions {
-            relu: true,
+            then: Activation::Relu,
             ..case.options()
         };
         let (x, weight, bias) = (&inputs.x, &inputs.weight, &inputs.bias);

@@ -4,7 +4,7 @@ mod common;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{Random, assert_close, bits, relative_error, values};
-use fcos_kernels::{batch_norm, channel_affine, group_norm};
+use fcos_kernels::{Activation, batch_norm, channel_affine, group_norm};
 
 const EPS: f64 = 1e-5;
 
@@ -26,11 +26,11 @@ enum Kind {
 }
 
 /// The operation under test; any float type.
-fn run(kind: Kind, x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, relu: bool) -> Tensor<4> {
+fn run(kind: Kind, x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, then: Activation) -> Tensor<4> {
     match kind {
-        Kind::Group(groups) => group_norm(x, groups, gamma, beta, EPS, relu),
-        Kind::Batch => batch_norm(x, gamma, beta, EPS, relu).output,
-        Kind::Affine => channel_affine(x, gamma, beta, relu),
+        Kind::Group(groups) => group_norm(x, groups, gamma, beta, EPS, then),
+        Kind::Batch => batch_norm(x, gamma, beta, EPS, then).output,
+        Kind::Affine => channel_affine(x, gamma, beta, then),
     }
 }
 
@@ -41,7 +41,7 @@ fn reference(
     x: &[f64],
     gamma: &[f64],
     beta: &[f64],
-    relu: bool,
+    then: Activation,
 ) -> Vec<f64> {
     let (channels, plane) = (dims[1], dims[2] * dims[3]);
     let set_of = |i: usize| match kind {
@@ -66,7 +66,11 @@ fn reference(
             _ => (x - mean[set]) / (squares[set] / count[set] + EPS).sqrt(),
         };
         let y = normalized * gamma[channel] + beta[channel];
-        if relu { y.max(0.0) } else { y }
+        if then == Activation::Relu {
+            y.max(0.0)
+        } else {
+            y
+        }
     };
     x.iter().enumerate().map(map).collect()
 }
@@ -104,9 +108,9 @@ impl Inputs {
     }
 
     /// Gradients of `Σ y dy` to x, gamma and beta.
-    fn gradients(&self, kind: Kind, relu: bool) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
+    fn gradients(&self, kind: Kind, then: Activation) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
         let (gamma, beta) = (self.gamma.clone(), self.beta.clone());
-        let y = run(kind, self.x.clone(), gamma, beta, relu);
+        let y = run(kind, self.x.clone(), gamma, beta, then);
         let grads = (y * self.dy.clone()).sum().backward();
         (
             self.x.grad(&grads).expect("gradient to x"),
@@ -133,12 +137,12 @@ fn values_that_are_no_numbers_are_errors() {
 fn forward_matches_the_definition() {
     for &(dims, groups) in CASES {
         for kind in kinds(groups) {
-            for relu in [false, true] {
+            for then in [Activation::Nothing, Activation::Relu] {
                 let inputs = Inputs::new(dims, &Device::flex());
                 let (x, gamma, beta) = (&inputs.x, &inputs.gamma, &inputs.beta);
-                let y = run(kind, x.clone(), gamma.clone(), beta.clone(), relu);
+                let y = run(kind, x.clone(), gamma.clone(), beta.clone(), then);
                 let expected =
-                    reference(kind, dims, &values(x), &values(gamma), &values(beta), relu);
+                    reference(kind, dims, &values(x), &values(gamma), &values(beta), then);
                 assert_close(&y, &expected, 1e-5, &format!("{dims:?} in {groups}"));
             }
         }
@@ -150,7 +154,7 @@ fn forward_matches_the_definition() {
 fn gradients_match_finite_differences() {
     let (dims, groups) = ([2, 6, 5, 7], 3);
     for kind in kinds(groups) {
-        for relu in [false, true] {
+        for then in [Activation::Nothing, Activation::Relu] {
             let inputs = Inputs::new(dims, &Device::flex().autodiff()).leaves(DType::F32);
             let dy = values(&inputs.dy);
             let arguments = [
@@ -159,7 +163,7 @@ fn gradients_match_finite_differences() {
                 values(&inputs.beta),
             ];
             let loss = |a: &[Vec<f64>; 3]| -> f64 {
-                let y = reference(kind, dims, &a[0], &a[1], &a[2], relu);
+                let y = reference(kind, dims, &a[0], &a[1], &a[2], then);
                 y.iter().zip(&dy).map(|(y, dy)| y * dy).sum()
             };
             let differences = |which: usize| -> Vec<f64> {
@@ -177,7 +181,7 @@ fn gradients_match_finite_differences() {
                     })
                     .collect()
             };
-            let (dx, dgamma, dbeta) = inputs.gradients(kind, relu);
+            let (dx, dgamma, dbeta) = inputs.gradients(kind, then);
             assert_close(&dx, &differences(0), 1e-5, "dx");
             assert_close(&dgamma, &differences(1), 1e-5, "dgamma");
             assert_close(&dbeta, &differences(2), 1e-5, "dbeta");
@@ -190,10 +194,10 @@ fn gradients_match_finite_differences() {
 fn gradients_match_burn_in_double_precision() {
     for &(dims, groups) in &CASES[2..] {
         for kind in kinds(groups) {
-            for relu in [false, true] {
+            for then in [Activation::Nothing, Activation::Relu] {
                 let inputs = Inputs::new(dims, &Device::flex().autodiff());
-                let (dx, dgamma, dbeta) = inputs.leaves(DType::F32).gradients(kind, relu);
-                let expected = inputs.leaves(DType::F64).gradients(kind, relu);
+                let (dx, dgamma, dbeta) = inputs.leaves(DType::F32).gradients(kind, then);
+                let expected = inputs.leaves(DType::F64).gradients(kind, then);
                 let what = format!("{dims:?} in {groups}");
                 assert_close(&dx, &values(&expected.0), 1e-4, &what);
                 assert_close(&dgamma, &values(&expected.1), 1e-4, &what);
@@ -209,7 +213,7 @@ fn batch_norm_returns_biased_statistics() {
     let x = Tensor::<1>::from_floats([1.0, 3.0, 5.0, 7.0, 10.0, 10.0, 10.0, 14.0], &device);
     let x = x.reshape([2, 2, 1, 2]);
     let (gamma, beta) = (Tensor::ones([2], &device), Tensor::zeros([2], &device));
-    let result = batch_norm(x, gamma, beta, EPS, false);
+    let result = batch_norm(x, gamma, beta, EPS, Activation::Nothing);
     // Channel 0 holds 1, 3, 10, 10; channel 1 holds 5, 7, 10, 14.
     assert_close(&result.mean, &[6.0, 9.0], 1e-6, "mean");
     assert_close(&result.variance, &[16.5, 11.5], 1e-6, "variance");
@@ -223,7 +227,13 @@ fn a_large_mean_costs_no_accuracy_in_the_variance() {
     let mean = of_x.iter().sum::<f64>() / of_x.len() as f64;
     let variance = of_x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / of_x.len() as f64;
     let gamma = Tensor::ones([1], &device);
-    let result = batch_norm(x, gamma.clone(), gamma.zeros_like(), EPS, false);
+    let result = batch_norm(
+        x,
+        gamma.clone(),
+        gamma.zeros_like(),
+        EPS,
+        Activation::Nothing,
+    );
     assert_close(&result.variance, &[variance], 1e-6, "variance");
 }
 
@@ -233,7 +243,12 @@ fn diverged_values_stay_visible() {
     let data = TensorData::new(vec![f32::NAN, -1.0, 1.0, 2.0], [1, 1, 2, 2]);
     let x = Tensor::<4>::from_data(data, &device);
     let one = Tensor::ones([1], &device);
-    let y = values(&channel_affine(x, one.clone(), one.zeros_like(), true));
+    let y = values(&channel_affine(
+        x,
+        one.clone(),
+        one.zeros_like(),
+        Activation::Relu,
+    ));
     assert!(y[0].is_nan());
     assert_eq!(y[1..], [0.0, 1.0, 2.0]);
 }
@@ -243,7 +258,7 @@ fn is_deterministic() {
     let inputs = Inputs::new([4, 64, 40, 56], &Device::flex().autodiff()).leaves(DType::F32);
     for kind in kinds(32) {
         let run = || {
-            let (dx, dgamma, dbeta) = inputs.gradients(kind, true);
+            let (dx, dgamma, dbeta) = inputs.gradients(kind, Activation::Relu);
             (bits(&dx), bits(&dgamma), bits(&dbeta))
         };
         let first = run();
@@ -255,5 +270,12 @@ fn is_deterministic() {
 #[should_panic(expected = "group_norm of 6 channels in 4 groups")]
 fn groups_must_divide_the_channels() {
     let inputs = Inputs::new([1, 6, 2, 2], &Device::flex());
-    group_norm(inputs.x, 4, inputs.gamma, inputs.beta, EPS, false);
+    group_norm(
+        inputs.x,
+        4,
+        inputs.gamma,
+        inputs.beta,
+        EPS,
+        Activation::Nothing,
+    );
 }

@@ -7,16 +7,8 @@ use burn::module::RunningState;
 use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, GroupNorm};
 use burn::tensor::{Device, Tensor};
+pub(crate) use fcos_kernels::Activation as Then;
 use fcos_kernels::{Conv2dOptions, MaxPool2dOptions};
-
-/// What follows a convolution or a normalisation, in the same pass where a kernel can.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// Nothing.
-    Nothing,
-    /// `max(x, 0)`.
-    Relu,
-}
 
 /// Convolution with the layer's own stride and groups, padded by half its kernel: `[B, C, H, W]` to
 /// `[B, C', H', W']`.
@@ -26,7 +18,7 @@ pub(crate) fn conv2d(conv: &Conv2d, x: Tensor<4>, then: Then) -> Tensor<4> {
         padding: conv.kernel_size.map(|side| side / 2), // as `layers::conv` makes them
         dilation: conv.dilation,
         groups: conv.groups,
-        relu: then == Then::Relu,
+        then,
     };
     fcos_kernels::conv2d(
         x,
@@ -41,7 +33,7 @@ pub(crate) fn group_norm_relu(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
     match (&norm.gamma, &norm.beta) {
         (Some(gamma), Some(beta)) => {
             let (gamma, beta) = (gamma.val(), beta.val());
-            fcos_kernels::group_norm(x, norm.num_groups, gamma, beta, norm.epsilon, true)
+            fcos_kernels::group_norm(x, norm.num_groups, gamma, beta, norm.epsilon, Then::Relu)
         }
         _ => relu(norm.forward(x)),
     }
@@ -51,19 +43,18 @@ pub(crate) fn group_norm_relu(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
 /// device. Then with the batch's own, which move the running ones as `torch.nn.BatchNorm2d` does
 /// (biased variance to normalise, unbiased variance to remember).
 pub(crate) fn batch_norm(norm: &BatchNorm, x: Tensor<4>, then: Then) -> Tensor<4> {
-    let relu = then == Then::Relu;
     if x.device().is_autodiff() && norm.training.is_enabled() {
-        return batch_norm_training(norm, x, relu);
+        return batch_norm_training(norm, x, then);
     }
     let (scale, shift) = scale_and_shift(norm, &x.device());
-    fcos_kernels::channel_affine(x, scale, shift, relu)
+    fcos_kernels::channel_affine(x, scale, shift, then)
 }
 
-fn batch_norm_training(norm: &BatchNorm, x: Tensor<4>, relu: bool) -> Tensor<4> {
+fn batch_norm_training(norm: &BatchNorm, x: Tensor<4>, then: Then) -> Tensor<4> {
     let [b, _, h, w] = x.dims();
     let n = (b * h * w) as f64;
     let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
-    let batch = fcos_kernels::batch_norm(x, gamma, beta, norm.epsilon, relu);
+    let batch = fcos_kernels::batch_norm(x, gamma, beta, norm.epsilon, then);
     let unbiased = batch.variance.mul_scalar(n / (n - 1.0).max(1.0));
     remember(&norm.running_mean, batch.mean, norm.momentum);
     remember(&norm.running_var, unbiased, norm.momentum);

@@ -13,7 +13,7 @@ use crate::buffer::Buffer;
 use crate::cpu::conv::{self, Epilogue};
 use crate::cpu::shape::ConvShape;
 use crate::flex::{Values, dims, tensor};
-use crate::options::Conv2dOptions;
+use crate::options::{Activation, Conv2dOptions};
 
 /// The sizes of the convolution of `x [B, Cin, H, W]` with `weight [Cout, Cin / groups, KH, KW]`.
 fn shape_of(x: &FlexTensor, weight: &FlexTensor, options: Conv2dOptions) -> ConvShape {
@@ -32,7 +32,7 @@ fn shape_of(x: &FlexTensor, weight: &FlexTensor, options: Conv2dOptions) -> Conv
     }
 }
 
-/// The convolution plus `bias [Cout]`, rectified if the options say so.
+/// The convolution plus `bias [Cout]`, then `options.then`.
 pub(crate) fn forward(
     x: FlexTensor,
     weight: FlexTensor,
@@ -45,7 +45,7 @@ pub(crate) fn forward(
     let mut y = Buffer::new(shape.output_len());
     let epilogue = Epilogue {
         bias: Some(bias.as_slice()),
-        relu: options.relu,
+        relu: options.then == Activation::Relu,
     };
     conv::forward(&shape, x.as_slice(), weight.as_slice(), epilogue, &mut y);
     y.into_tensor([shape.batch, shape.out_channels, height, width])
@@ -58,9 +58,9 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     bias: Tracked<C>,
     options: Conv2dOptions,
 ) -> Tracked<C> {
-    if options.relu {
+    if options.then == Activation::Relu {
         let linear = Conv2dOptions {
-            relu: false,
+            then: Activation::Nothing,
             ..options
         };
         return relu::tracked::<C>(tracked::<C>(x, weight, bias, linear));
