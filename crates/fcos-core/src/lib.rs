@@ -40,3 +40,7 @@ pub use ltrb::{DistanceUnit, Ltrb, Point};
 pub use outputs::Outputs;
 pub use rng::Rng;
 pub use setting::SettingError;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -65,3 +65,7 @@ pub use report::{Finding, FindingKind, HealthReport};
 pub use resize::{ResizeFilter, ResizeRule};
 pub use results::ResultRow;
 pub use sampler::{BatchSampler, SamplerError};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -41,3 +41,7 @@ pub use fcos_data::ResultRow;
 pub use metrics::{ClassMetrics, CocoMetrics, CocoStats};
 pub use results::read_results;
 pub use validation::Validation;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

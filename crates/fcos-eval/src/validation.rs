@@ -114,7 +114,7 @@ impl Validation {
             progress(index + 1);
         }
         if dropped > 0 {
-            tracing::warn!(dropped, "outputs of the network are no finite numbers");
+            tracing::warn!(dropped, "outputs of the network that are not finite");
         }
         let skipped = failures.len();
         if let Some(first) = failures.into_iter().next() {

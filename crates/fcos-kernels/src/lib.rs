@@ -31,3 +31,7 @@ pub use functions::{
     upsample_add,
 };
 pub use options::{Activation, Conv2dOptions, MaxPool2dOptions};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -45,3 +45,7 @@ pub use focal::sigmoid_focal_loss;
 pub use iou::{IouLoss, IouSmoothing, iou_loss};
 pub use loss::{FcosLoss, LossInput, LossOutput, LossTargets};
 pub use normalizer::{BatchCounts, MovingScope, Normalizer, NormalizerRule, NormalizerState};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

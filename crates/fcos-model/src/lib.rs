@@ -44,3 +44,7 @@ pub use fcos::{Fcos, Features, Predictions};
 pub use head::{ANCHOR_SIDE, LevelOutput};
 pub use params::{NamedShape, NamedTensors, TensorDifference, TensorMismatch};
 pub use pipeline::{BatchDetections, Pipeline, PredictError, Timings};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -44,3 +44,7 @@ pub use detect::{Detection, Postprocessed, postprocess, postprocess_counted, sca
 pub use error::PostprocessError;
 pub use head::HeadOutput;
 pub use nms::{Kept, NmsOutput, nms, nms_scored};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -63,3 +63,7 @@ pub use retinanet::{RetinaNetConfig, RetinaNetRule};
 pub use rule::{Candidate, Rule};
 pub use statistics::{ImageTally, SizeGroup, SizeSummary, Statistics, Summary, Tally};
 pub use targets::Targets;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -39,3 +39,7 @@ pub use trainer::{
     BEST_WEIGHTS, CONFIG_FILE, EVALUATIONS, LAST_WEIGHTS, METRICS, Observer, RunPlan, RunSummary,
     Trainer,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

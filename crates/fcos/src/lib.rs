@@ -88,3 +88,7 @@ pub use device::{DeviceError, DeviceSpec, FoundDevice};
 #[cfg(feature = "draw")]
 pub use draw::{Label, draw_detections, side_by_side};
 pub use fcos_data::ResultRow;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -84,11 +84,14 @@ impl Block {
         self.tiles.start / per_image..(self.tiles.end - 1) / per_image + 1
     }
 
+    /// The block's tiles row by row: a block begins and ends anywhere in a row.
     #[inline(always)]
     fn runs(&self) -> impl Iterator<Item = Run> {
         let Tiling { rows, cols, .. } = self.tiling;
         let Range { start, end } = self.tiles;
+        // Rows are numbered through all images, as tiles are.
         (start / cols..end.div_ceil(cols)).map(move |row| {
+            // The block may begin in the middle of its first row, and end in that of its last.
             let first = start.max(row * cols);
             Run {
                 image: row / rows,
@@ -233,6 +236,7 @@ vectorize! {
         for run in block.runs() {
             window.read(planes, planes.plane(run.image, channel), run.row * TILE);
             for tile in (0..run.cols.len()).step_by(LANES) {
+                // The last group may run past the row: `row_stride` has room, the next run overwrites.
                 let d = transform::input(window.tiles(run.cols.start + tile));
                 store_points(d, &mut v[run.first + tile..], stride);
             }
@@ -263,6 +267,7 @@ vectorize! {
     ) {
         for run in block.runs().filter(|run| run.image == image) {
             for tile in (0..run.cols.len()).step_by(LANES) {
+                // One value of each of eight tiles per lane, gathered from the 36 products.
                 let mut points = [[Lanes::ZERO; PATCH]; PATCH];
                 for point in 0..POINTS {
                     points[point / PATCH][point % PATCH] =
