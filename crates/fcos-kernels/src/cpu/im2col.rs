@@ -212,12 +212,8 @@ impl<'a> Block<'a> {
         let (per_group, taps, pixels) = self.group_sizes();
         self.for_groups(columns, taps * pixels, |group, columns, threads| {
             let weight = MatRef::new(&weight[group * per_group * taps..], per_group, taps, taps);
-            let grads = MatRef::new(
-                &grads[group * per_group * pixels..],
-                per_group,
-                pixels,
-                pixels,
-            );
+            let grads = &grads[group * per_group * pixels..];
+            let grads = MatRef::new(grads, per_group, pixels, pixels);
             let columns = MatMut::new(columns, taps, pixels, pixels);
             matmul(columns, Write::Replace, weight.t(), grads, threads);
         });
@@ -228,12 +224,8 @@ impl<'a> Block<'a> {
         let (per_group, taps, pixels) = self.group_sizes();
         self.for_groups(dw, per_group * taps, |group, dw, threads| {
             let columns = MatRef::new(&columns[group * taps * pixels..], taps, pixels, pixels);
-            let grads = MatRef::new(
-                &grads[group * per_group * pixels..],
-                per_group,
-                pixels,
-                pixels,
-            );
+            let grads = &grads[group * per_group * pixels..];
+            let grads = MatRef::new(grads, per_group, pixels, pixels);
             let dw = MatMut::new(dw, per_group, taps, taps);
             matmul(dw, write, grads, columns.t(), threads);
         });
