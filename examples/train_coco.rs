@@ -25,9 +25,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use fcos::eval::Validation;
 use fcos::train::{
-    BEST_WEIGHTS, CONFIG_FILE, DataPaths, RunSummary, TrainConfig, Trainer, Validation,
-    write_run_curves,
+    BEST_WEIGHTS, CONFIG_FILE, DataPaths, RunSummary, TrainConfig, Trainer, write_run_curves,
 };
 use fcos::{Detector, DeviceSpec, side_by_side};
 use fcos_examples::{TerminalObserver, duration, generated_dataset, init_logging};

@@ -7,7 +7,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use fcos::DeviceSpec;
-use fcos::data::Rng;
+use fcos::Rng;
+use fcos::eval::EvalError;
 use fcos::train::{
     BEST_WEIGHTS, EVALUATIONS, LAST_WEIGHTS, METRICS, RunSummary, TrainConfig, TrainError, Trainer,
 };
@@ -185,7 +186,7 @@ fn a_val_set_without_images_is_refused() {
     }
     let error = train(config, &temp.path().join("run")).expect_err("nothing to evaluate");
     assert!(
-        matches!(error, TrainError::NothingToEvaluate { .. }),
+        matches!(error, TrainError::Eval(EvalError::NothingToEvaluate { .. })),
         "{error}"
     );
 }

@@ -279,16 +279,13 @@ fn files_that_are_missing_or_malformed_are_named() {
 
 #[test]
 fn rows_and_figures_survive_json() {
-    let row = ResultRow {
+    let rows = [ResultRow {
         bbox: [0.1, 1.0 / 3.0, 1e-7, 32.0 * 32.0],
         ..FOUND
-    };
-    let text = serde_json::to_string(&[row]).unwrap();
+    }];
+    let text = serde_json::to_string(&rows).unwrap();
     assert!(!text.contains("name"));
-    assert_eq!(
-        serde_json::from_str::<Vec<ResultRow>>(&text).unwrap(),
-        [row]
-    );
+    assert_eq!(serde_json::from_str::<Vec<ResultRow>>(&text).unwrap(), rows);
     let stats = judged("mixed").stats;
     let text = serde_json::to_string(&stats).unwrap();
     assert_eq!(serde_json::from_str::<CocoStats>(&text).unwrap(), stats);
