@@ -81,9 +81,8 @@ impl Validation {
         pipeline: &Pipeline,
         progress: &mut dyn FnMut(usize),
     ) -> Result<CocoMetrics, EvalError> {
-        Ok(self
-            .evaluator
-            .evaluate(&self.predict(pipeline, progress)?)?)
+        let found = self.predict(pipeline, progress)?;
+        self.evaluator.evaluate(&found)
     }
 
     /// COCO result rows of all images; `progress` hears how many are done. Images that can't be
