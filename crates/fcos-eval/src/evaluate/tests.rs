@@ -20,7 +20,7 @@ fn expected(case: &str) -> Value {
 
 fn judged(case: &str) -> CocoMetrics {
     let file = |kind: &str| golden(&format!("{case}_{kind}.json"));
-    evaluate_files(&file("annotations"), &file("detections")).unwrap()
+    evaluate_files(file("annotations"), file("detections")).unwrap()
 }
 
 /// Every number of `want` equals the one at the same place in `got`, to 1e-9.
