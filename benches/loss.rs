@@ -10,7 +10,8 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use criterion::{Criterion, criterion_group, criterion_main};
 use fcos_benches::{locations, uniform};
-use fcos_loss::{BatchCounts, LossConfig, LossInput, LossTargets, Normalizer};
+use fcos_core::Outputs;
+use fcos_loss::{BatchCounts, LossConfig, LossTargets, Normalizer};
 
 const BATCH: usize = 4;
 const CLASSES: usize = 80;
@@ -39,12 +40,12 @@ fn loss(criterion: &mut Criterion) {
     group.sample_size(10);
     group.bench_function("forward and backward", |bencher| {
         bencher.iter(|| {
-            let input = LossInput {
+            let outputs = Outputs {
                 cls_logits: (floats([BATCH, n, CLASSES], &device) * 4 - 6).require_grad(),
                 ltrb: (floats([BATCH, n, 4], &device) + 0.5).require_grad(),
-                centerness: floats([BATCH, n], &device).require_grad(),
+                centerness: floats([BATCH, n, 1], &device).require_grad(),
             };
-            let output = loss.forward(input, targets.clone(), &Normalizer::new(counts));
+            let output = loss.forward(outputs, targets.clone(), &Normalizer::new(counts));
             output.total().backward()
         });
     });

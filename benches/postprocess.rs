@@ -8,8 +8,8 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fcos_benches::{INPUT, boxes, locations, uniform};
-use fcos_core::DistanceUnit;
-use fcos_postprocess::{HeadOutput, NmsConfig, PostprocessConfig, nms, postprocess};
+use fcos_core::{DistanceUnit, Outputs};
+use fcos_postprocess::{NmsConfig, PostprocessConfig, nms, postprocess};
 
 const CLASSES: usize = 80;
 
@@ -34,7 +34,7 @@ fn postprocessing(criterion: &mut Criterion) {
             }
         };
         let cls_logits: Vec<f32> = uniform(n * CLASSES).map(logit).collect();
-        let head = HeadOutput {
+        let head: Outputs<&[f32]> = Outputs {
             cls_logits: &cls_logits,
             ltrb: &ltrb,
             centerness: &centerness,

@@ -11,7 +11,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use fcos::DetectorConfig;
 use fcos::data::{Prepared, PreprocessConfig};
-use fcos::loss::{BatchCounts, BoxWeighting, LossConfig, LossInput, LossTargets, Normalizer};
+use fcos::loss::{BatchCounts, BoxWeighting, LossConfig, LossTargets, Normalizer};
 use fcos::model::weights::{Checkpoint, Format};
 use fcos::model::{Fcos, Pipeline};
 use fcos::postprocess::Detection;
@@ -241,8 +241,8 @@ fn every_intermediate_equals_torchvisions() {
             &output.ltrb.dims(),
             &values(&output.ltrb),
         );
-        let centerness: Tensor<3> = output.centerness.unsqueeze_dim(2);
-        close("bbox_ctrness", &centerness.dims(), &values(&centerness));
+        let centerness = &output.centerness;
+        close("bbox_ctrness", &centerness.dims(), &values(centerness));
     }
 }
 
@@ -428,14 +428,9 @@ fn targets_losses_and_gradients_equal_torchvisions() {
         ..LossConfig::default()
     };
     let (targets, counts) = loss_targets(&targets, &device);
-    let input = LossInput {
-        cls_logits: output.cls_logits,
-        ltrb: output.ltrb,
-        centerness: output.centerness,
-    };
     let losses = loss
         .init()
-        .forward(input, targets, &Normalizer::new(counts));
+        .forward(output, targets, &Normalizer::new(counts));
     let ours = [&losses.cls, &losses.bbox, &losses.centerness].map(|l| values(l)[0]);
     for (ours, theirs) in ours.iter().zip(golden.get("losses")) {
         assert!(

@@ -19,8 +19,8 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 use clap::{Parser, ValueEnum};
-use fcos::loss::{BatchCounts, FcosLoss, LossConfig, LossInput, LossTargets, Normalizer};
-use fcos::model::{FcosConfig, Predictions};
+use fcos::loss::{BatchCounts, FcosLoss, LossConfig, LossTargets, Normalizer};
+use fcos::model::{FcosConfig, Outputs};
 use fcos::{ClassList, Detector, DetectorConfig, DeviceSpec};
 use image::RgbImage;
 
@@ -195,13 +195,13 @@ fn targets(batch: usize, locations: usize, device: &Device) -> (LossTargets, Nor
     (targets, normalizer)
 }
 
-fn losses(loss: &FcosLoss, output: Predictions, against: &(LossTargets, Normalizer)) -> Tensor<1> {
-    let input = LossInput {
-        cls_logits: output.cls_logits.cast(FloatDType::F32),
-        ltrb: output.ltrb.cast(FloatDType::F32),
-        centerness: output.centerness.cast(FloatDType::F32),
-    };
-    loss.forward(input, against.0.clone(), &against.1).total()
+fn losses(
+    loss: &FcosLoss,
+    outputs: Outputs<Tensor<3>>,
+    against: &(LossTargets, Normalizer),
+) -> Tensor<1> {
+    let outputs = outputs.map(|output| output.cast(FloatDType::F32));
+    loss.forward(outputs, against.0.clone(), &against.1).total()
 }
 
 fn train(setup: &Setup) -> anyhow::Result<()> {

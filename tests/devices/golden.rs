@@ -8,10 +8,9 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
-use fcos::loss::{
-    BatchCounts, FcosLoss, LossConfig, LossInput, LossOutput, LossTargets, Normalizer,
-};
-use fcos::model::{Fcos, FcosConfig, Predictions};
+use fcos::core::Outputs;
+use fcos::loss::{BatchCounts, FcosLoss, LossConfig, LossOutput, LossTargets, Normalizer};
+use fcos::model::{Fcos, FcosConfig};
 use fcos_tests::worst;
 use safetensors::{Dtype, SafeTensors};
 
@@ -68,7 +67,7 @@ impl Golden {
     }
 
     /// The largest relative error of the three outputs.
-    fn error(&self, prefix: &str, found: Predictions) -> f32 {
+    fn error(&self, prefix: &str, found: Outputs<Tensor<3>>) -> f32 {
         let found = [
             ("cls_logits", values(found.cls_logits)),
             ("ltrb", values(found.ltrb)),
@@ -181,14 +180,9 @@ impl Batch {
         }
     }
 
-    fn loss(&self, predictions: Predictions) -> LossOutput {
-        let input = LossInput {
-            cls_logits: predictions.cls_logits,
-            ltrb: predictions.ltrb,
-            centerness: predictions.centerness,
-        };
+    fn loss(&self, outputs: Outputs<Tensor<3>>) -> LossOutput {
         self.loss
-            .forward(input, self.targets.clone(), &self.normalizer)
+            .forward(outputs, self.targets.clone(), &self.normalizer)
     }
 }
 

@@ -10,14 +10,15 @@
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
-//! use fcos_loss::{BatchCounts, LossConfig, LossInput, LossTargets, Normalizer};
+//! use fcos_core::Outputs;
+//! use fcos_loss::{BatchCounts, LossConfig, LossTargets, Normalizer};
 //!
 //! let device = Device::flex().autodiff();
 //! let logits = Tensor::<3>::zeros([1, 2, 3], &device).require_grad(); // B = 1, N = 2, C = 3
-//! let input = LossInput {
+//! let outputs = Outputs {
 //!     cls_logits: logits.clone(),
 //!     ltrb: Tensor::from_data([[[4.0, 4.0, 4.0, 4.0], [9.0, 9.0, 9.0, 9.0]]], &device),
-//!     centerness: Tensor::zeros([1, 2], &device),
+//!     centerness: Tensor::zeros([1, 2, 1], &device),
 //! };
 //! let targets = LossTargets {
 //!     labels: Tensor::from_data([[2, -1]], &device), // the second location is background
@@ -26,7 +27,7 @@
 //! };
 //! let counts = BatchCounts::from_targets(&[2, -1], &[1.0, 0.0]);
 //!
-//! let loss = LossConfig::default().init().forward(input, targets, &Normalizer::new(counts));
+//! let loss = LossConfig::default().init().forward(outputs, targets, &Normalizer::new(counts));
 //! assert!(loss.bbox.clone().into_scalar::<f32>() < 1e-6); // the predicted box is the target
 //! let gradients = loss.total().backward();
 //! assert!(logits.grad(&gradients).is_some());
@@ -43,7 +44,7 @@ pub use centerness::centerness_loss;
 pub use config::{BoxWeighting, LossConfig, LossConfigError, LossWeights};
 pub use focal::sigmoid_focal_loss;
 pub use iou::{IouLoss, IouSmoothing, iou_loss};
-pub use loss::{FcosLoss, LossInput, LossOutput, LossTargets};
+pub use loss::{FcosLoss, LossOutput, LossTargets};
 pub use normalizer::{BatchCounts, MovingScope, Normalizer, NormalizerRule, NormalizerState};
 
 #[cfg(doctest)]

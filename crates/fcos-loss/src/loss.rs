@@ -3,23 +3,11 @@
 //! B images, N locations of all levels in level order, C classes.
 
 use burn::tensor::{Bool, Int, Tensor};
+use fcos_core::Outputs;
 
 use crate::{BoxWeighting, LossConfig, Normalizer, centerness_loss, iou_loss, sigmoid_focal_loss};
 
-/// What the network predicts, in `f32` or wider: in half precision, areas overflow and the epsilons
-/// vanish.
-#[derive(Debug, Clone)]
-pub struct LossInput {
-    /// `[B, N, C]`, before the sigmoid.
-    pub cls_logits: Tensor<3>,
-    /// `[B, N, 4]` distances `l, t, r, b`, in the unit of the targets; `l + r` and `t + b` not below
-    /// 0. Offsets of an anchor may give a box beside its location: then some distances are negative.
-    pub ltrb: Tensor<3>,
-    /// `[B, N]`, before the sigmoid.
-    pub centerness: Tensor<2>,
-}
-
-/// What it should predict.
+/// What the network should predict.
 #[derive(Debug, Clone)]
 pub struct LossTargets {
     /// `[B, N]`, 0-based class, −1 for background.
@@ -61,7 +49,12 @@ impl FcosLoss {
         Self { config }
     }
 
-    /// Compares a batch's predictions with its targets.
+    /// Compares a batch's outputs with its targets.
+    ///
+    /// `outputs` are those of the network: class logits `[B, N, C]`, distances `[B, N, 4]`,
+    /// centre-ness logits `[B, N, 1]`. They are in `f32` or wider: in half precision, areas overflow
+    /// and the epsilons vanish. Distances are in the unit of the targets, `l + r` and `t + b` not below
+    /// 0; offsets of an anchor may give a box beside its location: then some distances are negative.
     ///
     /// `normalizer` holds the divisors of the step; its counts must be those of the targets, or of
     /// the larger step that the batch is a part of. Without any positive location the box and
@@ -71,7 +64,7 @@ impl FcosLoss {
     /// When shapes or devices don't agree.
     pub fn forward(
         &self,
-        input: LossInput,
+        outputs: Outputs<Tensor<3>>,
         targets: LossTargets,
         normalizer: &Normalizer,
     ) -> LossOutput {
@@ -82,10 +75,11 @@ impl FcosLoss {
             ..
         } = self.config;
         let background = targets.labels.clone().lower_elem(0);
-        let cls = sigmoid_focal_loss(input.cls_logits, targets.labels, alpha, gamma);
+        let cls = sigmoid_focal_loss(outputs.cls_logits, targets.labels, alpha, gamma);
         let box_targets = (targets.ltrb, targets.centerness.clone());
-        let bbox = self.box_loss(input.ltrb, box_targets, background.clone());
-        let centerness = centerness_loss(input.centerness, targets.centerness, background);
+        let bbox = self.box_loss(outputs.ltrb, box_targets, background.clone());
+        let logits = outputs.centerness.squeeze_dim(2);
+        let centerness = centerness_loss(logits, targets.centerness, background);
         LossOutput {
             cls: scale(cls, weights.cls, normalizer.classification),
             bbox: scale(bbox, weights.bbox, self.box_normalizer(normalizer)),

@@ -4,9 +4,10 @@ mod common;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use common::{F32, Random, labels, leaf, tensor, to_vec};
+use fcos_core::Outputs;
 use fcos_loss::{
-    BatchCounts, BoxWeighting, IouLoss, IouSmoothing, LossConfig, LossInput, LossTargets,
-    LossWeights, Normalizer, iou_loss,
+    BatchCounts, BoxWeighting, IouLoss, IouSmoothing, LossConfig, LossTargets, LossWeights,
+    Normalizer, iou_loss,
 };
 
 const KINDS: [IouLoss; 5] = [
@@ -87,8 +88,8 @@ impl Batch {
         let n = self.labels.len();
         let cls = leaf(&self.cls, [1, n, CLASSES], F32.dtype);
         let ltrb = leaf(&self.ltrb, [1, n, 4], F32.dtype);
-        let centerness = leaf(&self.centerness, [1, n], F32.dtype);
-        let input = LossInput {
+        let centerness = leaf(&self.centerness, [1, n, 1], F32.dtype);
+        let input = Outputs {
             cls_logits: cls.clone(),
             ltrb: ltrb.clone(),
             centerness: centerness.clone(),
@@ -317,10 +318,10 @@ fn device_kinds_agree() {
     };
     let total = |device: &Device| {
         let ltrb = on(&batch.ltrb, [1, 3, 4], device).set_require_grad(device.is_autodiff());
-        let input = LossInput {
+        let input = Outputs {
             cls_logits: on(&batch.cls, [1, 3, CLASSES], device),
             ltrb: ltrb.clone(),
-            centerness: on(&batch.centerness, [1, 3, 1], device).squeeze_dim(2),
+            centerness: on(&batch.centerness, [1, 3, 1], device),
         };
         let labels = Tensor::<2, Int>::from_data([[2, -1, 0]], &plain);
         let targets = LossTargets {

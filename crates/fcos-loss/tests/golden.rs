@@ -5,9 +5,10 @@ mod common;
 use burn::tensor::Tensor;
 use common::{F32, F64, Precision, assert_close, golden, integers, labels, leaf, numbers, size};
 use common::{tensor, to_vec, value_and_gradient};
+use fcos_core::Outputs;
 use fcos_loss::{
-    BatchCounts, BoxWeighting, IouLoss, IouSmoothing, LossConfig, LossInput, LossTargets,
-    Normalizer, centerness_loss, iou_loss, sigmoid_focal_loss,
+    BatchCounts, BoxWeighting, IouLoss, IouSmoothing, LossConfig, LossTargets, Normalizer,
+    centerness_loss, iou_loss, sigmoid_focal_loss,
 };
 use serde_json::Value;
 
@@ -123,8 +124,8 @@ fn centerness() {
 /// Predictions and targets of `fcos.json`, with distances in strides for both or, if `pixels`, in
 /// pixels for both. The first are the leaves: predictions in strides.
 struct Scene {
-    leaves: (Tensor<3>, Tensor<3>, Tensor<2>),
-    input: LossInput,
+    leaves: Outputs<Tensor<3>>,
+    outputs: Outputs<Tensor<3>>,
     targets: LossTargets,
     counts: BatchCounts,
 }
@@ -134,7 +135,7 @@ fn scene(golden: &Value, precision: Precision, pixels: bool) -> Scene {
     let read = |key: &str| numbers(&golden[key]);
     let cls = leaf(&read("cls_logits"), [b, n, c], precision.dtype);
     let ltrb = leaf(&read("ltrb"), [b, n, 4], precision.dtype);
-    let centerness = leaf(&read("centerness"), [b, n], precision.dtype);
+    let centerness = leaf(&read("centerness"), [b, n, 1], precision.dtype);
     let strides = tensor(&read("strides"), [1, n, 1], precision.dtype);
     let ltrb_targets = tensor(&read("ltrb_targets"), [b, n, 4], precision.dtype);
 
@@ -156,18 +157,18 @@ fn scene(golden: &Value, precision: Precision, pixels: bool) -> Scene {
         },
         centerness: tensor(&centerness_targets, [b, n], precision.dtype),
     };
-    let input = LossInput {
-        cls_logits: cls.clone(),
-        ltrb: if pixels {
-            ltrb.clone() * strides
-        } else {
-            ltrb.clone()
-        },
-        centerness: centerness.clone(),
+    let leaves = Outputs {
+        cls_logits: cls,
+        ltrb,
+        centerness,
     };
+    let mut outputs = leaves.clone();
+    if pixels {
+        outputs.ltrb = outputs.ltrb * strides;
+    }
     Scene {
-        leaves: (cls, ltrb, centerness),
-        input,
+        leaves,
+        outputs,
         targets,
         counts,
     }
@@ -180,15 +181,13 @@ fn whole_loss(config: LossConfig, key: &str, pixels: bool) {
         let normalizer = Normalizer::new(scene.counts);
         let loss = config
             .init()
-            .forward(scene.input, scene.targets, &normalizer);
+            .forward(scene.outputs, scene.targets, &normalizer);
         assert!(loss.num_positives > 20.0);
         let gradients = loss.total().backward();
-        let (cls, ltrb, centerness) = &scene.leaves;
-        let got = [
-            to_vec(cls.grad(&gradients).expect("gradient")),
-            to_vec(ltrb.grad(&gradients).expect("gradient")),
-            to_vec(centerness.grad(&gradients).expect("gradient")),
-        ];
+        let got = scene
+            .leaves
+            .map(|leaf| to_vec(leaf.grad(&gradients).expect("gradient")));
+        let got = [got.cls_logits, got.ltrb, got.centerness];
         let expected = &golden[key]["f64"];
         let parts = [loss.cls, loss.bbox, loss.centerness].map(|part| to_vec(part)[0]);
         // The sum of centre-ness is counted in f32 on the host.

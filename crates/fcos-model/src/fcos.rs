@@ -4,10 +4,11 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use fcos_core::Outputs;
 
 use crate::config::{BackboneNorm, ConfigError, FcosConfig};
 use crate::fpn::Fpn;
-use crate::head::{Head, LevelOutput};
+use crate::head::Head;
 use crate::init::Init;
 use crate::layers::ConvNorm;
 use crate::ops;
@@ -28,19 +29,6 @@ pub struct Fcos {
     config: FcosConfig,
 }
 
-/// The outputs for all locations: levels in order, row by row within a level, as
-/// [`fcos_core::Locations`] lists them.
-#[derive(Debug, Clone)]
-pub struct Predictions {
-    /// Class logits `[B, N, C]`.
-    pub cls_logits: Tensor<3>,
-    /// Distances to the left, top, right and bottom side `[B, N, 4]`, in the unit that
-    /// [`FcosConfig::distance_unit`] names.
-    pub ltrb: Tensor<3>,
-    /// Centre-ness logits `[B, N]`.
-    pub centerness: Tensor<2>,
-}
-
 /// What [`Fcos::forward`] computes on its way.
 #[derive(Debug, Clone)]
 pub struct Features {
@@ -49,7 +37,7 @@ pub struct Features {
     /// P3 and up, one per level, with the strides that [`FcosConfig::strides`] gives.
     pub pyramid: Vec<Tensor<4>>,
     /// The head's output per level.
-    pub levels: Vec<LevelOutput>,
+    pub levels: Vec<Outputs<Tensor<4>>>,
 }
 
 impl FcosConfig {
@@ -86,13 +74,15 @@ impl Fcos {
         &self.config
     }
 
-    /// The outputs for preprocessed images `[B, 3, H, W]`. N is that of
-    /// [`fcos_core::pyramid_grids`] for the same size and [`FcosConfig::strides`].
+    /// The outputs for preprocessed images `[B, 3, H, W]`, for all locations: class logits
+    /// `[B, N, C]`, distances `[B, N, 4]` in the unit that [`FcosConfig::distance_unit`] names, and
+    /// centre-ness logits `[B, N, 1]`. The locations are those that [`fcos_core::Locations`] lists
+    /// for the same size and [`FcosConfig::strides`].
     ///
     /// # Panics
     /// If the images don't have three channels, or sit on another device than the network.
-    pub fn forward(&self, images: Tensor<4>) -> Predictions {
-        Predictions::from_levels(&self.forward_features(images).levels)
+    pub fn forward(&self, images: Tensor<4>) -> Outputs<Tensor<3>> {
+        join(&self.forward_features(images).levels)
     }
 
     /// As [`forward`](Self::forward), with every feature map on the way and the outputs still
@@ -130,7 +120,7 @@ impl Fcos {
     ///
     /// # Panics
     /// If the maps are not what [`forward_pyramid`](Self::forward_pyramid) gives.
-    pub fn forward_head(&self, pyramid: &[Tensor<4>]) -> Vec<LevelOutput> {
+    pub fn forward_head(&self, pyramid: &[Tensor<4>]) -> Vec<Outputs<Tensor<4>>> {
         let levels = pyramid.iter().enumerate();
         levels
             .map(|(level, features)| self.head.forward(level, features.clone()))
@@ -179,17 +169,15 @@ impl Fcos {
     }
 }
 
-impl Predictions {
-    /// Joins the levels' outputs along N.
-    fn from_levels(levels: &[LevelOutput]) -> Self {
-        let join = |part: fn(&LevelOutput) -> &Tensor<4>| {
-            let flat = levels.iter().map(|l| ops::flatten(part(l).clone()));
-            Tensor::cat(flat.collect(), 1)
-        };
-        Self {
-            cls_logits: join(|l| &l.cls_logits),
-            ltrb: join(|l| &l.ltrb),
-            centerness: join(|l| &l.centerness).squeeze_dim(2),
-        }
+/// Joins the levels' outputs along N.
+fn join(levels: &[Outputs<Tensor<4>>]) -> Outputs<Tensor<3>> {
+    let join = |part: fn(&Outputs<Tensor<4>>) -> &Tensor<4>| {
+        let flat = levels.iter().map(|l| ops::flatten(part(l).clone()));
+        Tensor::cat(flat.collect(), 1)
+    };
+    Outputs {
+        cls_logits: join(|l| &l.cls_logits),
+        ltrb: join(|l| &l.ltrb),
+        centerness: join(|l| &l.centerness),
     }
 }

@@ -7,6 +7,7 @@ use burn::module::{Module, Param};
 use burn::nn::conv::Conv2d;
 use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
 use burn::tensor::{Device, Tensor};
+use fcos_core::Outputs;
 
 use crate::config::{BoxActivation, CenternessOn, FcosConfig, HeadConfig};
 use crate::init::{Distribution, Init};
@@ -32,18 +33,6 @@ const LEGACY_PIXEL: f64 = 1.0;
 
 /// Of every convolution at the start.
 const WEIGHTS: Distribution = Distribution::Normal(0.01);
-
-/// One level's output.
-#[derive(Debug, Clone)]
-pub struct LevelOutput {
-    /// Class logits `[B, C, H, W]`.
-    pub cls_logits: Tensor<4>,
-    /// Distances to the left, top, right and bottom side `[B, 4, H, W]`, in the configuration's
-    /// unit.
-    pub ltrb: Tensor<4>,
-    /// Centre-ness logits `[B, 1, H, W]`.
-    pub centerness: Tensor<4>,
-}
 
 /// Convolution, group normalisation, ReLU.
 #[derive(Module, Debug)]
@@ -116,7 +105,7 @@ impl Head {
     }
 
     /// The outputs for one level's features `[B, channels, H, W]`.
-    pub fn forward(&self, level: usize, features: Tensor<4>) -> LevelOutput {
+    pub fn forward(&self, level: usize, features: Tensor<4>) -> Outputs<Tensor<4>> {
         let cls = run(&self.cls_tower, features.clone());
         let bbox = run(&self.bbox_tower, features);
         let tower = match self.config.centerness_on {
@@ -124,7 +113,7 @@ impl Head {
             CenternessOn::Box => &bbox,
         };
         let output = |layer, x| ops::conv2d(layer, x, Then::Nothing);
-        LevelOutput {
+        Outputs {
             centerness: output(&self.centerness, tower.clone()),
             cls_logits: output(&self.cls_logits, cls),
             ltrb: self.distances(level, output(&self.bbox_pred, bbox)),

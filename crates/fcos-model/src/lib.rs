@@ -17,7 +17,7 @@
 //! let locations = 8 * 12 + 4 * 6 + 2 * 3 + 1 * 2 + 1 * 1; // strides 8, 16, 32, 64, 128
 //! assert_eq!(output.cls_logits.dims(), [1, locations, 3]);
 //! assert_eq!(output.ltrb.dims(), [1, locations, 4]);
-//! assert_eq!(output.centerness.dims(), [1, locations]);
+//! assert_eq!(output.centerness.dims(), [1, locations, 1]);
 //! # Ok::<(), fcos_model::ConfigError>(())
 //! ```
 
@@ -40,8 +40,9 @@ pub use config::{
     FpnConfig, HeadConfig, P6Source, StrideIn,
 };
 pub use detector::DetectorConfig;
-pub use fcos::{Fcos, Features, Predictions};
-pub use head::{ANCHOR_SIDE, LevelOutput};
+pub use fcos::{Fcos, Features};
+pub use fcos_core::Outputs;
+pub use head::ANCHOR_SIDE;
 pub use params::{NamedShape, NamedTensors, TensorDifference, TensorMismatch};
 pub use pipeline::{BatchDetections, Pipeline, PredictError, Timings};
 

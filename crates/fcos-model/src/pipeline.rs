@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use burn::module::Module;
 use burn::tensor::{DataError, Device, ExecutionError, Tensor, TensorData, Transaction};
-use fcos_core::{Locations, Size};
+use fcos_core::{Locations, Outputs, Size};
 use fcos_data::{Prepared, PreprocessConfig};
 use fcos_postprocess::{
-    Detection, HeadOutput, PostprocessConfig, PostprocessError, Postprocessed, postprocess_counted,
+    Detection, PostprocessConfig, PostprocessError, Postprocessed, postprocess_counted,
     scale_to_original,
 };
 use image::RgbImage;
 use web_time::Instant;
 
-use crate::{DetectorConfig, Fcos, Predictions};
+use crate::{DetectorConfig, Fcos};
 
 /// A model ready to predict: on a plain (not autodiff) device, with batch norm folded into the
 /// convolutions, and with its preprocessing and postprocessing.
@@ -144,11 +144,30 @@ impl Pipeline {
 }
 
 /// All outputs in one read: class logits, distances, centre-ness.
-fn read(predictions: Predictions) -> Transaction {
+fn read(outputs: Outputs<Tensor<3>>) -> Transaction {
     Transaction::default()
-        .register(predictions.cls_logits)
-        .register(predictions.ltrb)
-        .register(predictions.centerness)
+        .register(outputs.cls_logits)
+        .register(outputs.ltrb)
+        .register(outputs.centerness)
+}
+
+/// What was read, in the order of [`read`]: `B · N · C`, `B · N · 4` and `B · N` values.
+fn on_host(read: Vec<TensorData>) -> Result<Outputs<Vec<f32>>, DataError> {
+    let mut parts = read.into_iter().map(TensorData::try_into_vec_as::<f32>);
+    let mut next = || parts.next().unwrap_or_else(|| Ok(Vec::new()));
+    Ok(Outputs {
+        cls_logits: next()?,
+        ltrb: next()?,
+        centerness: next()?,
+    })
+}
+
+/// The part of a batch's outputs that is one of its images'.
+fn of_image(outputs: &Outputs<Vec<f32>>, index: usize, images: usize) -> Outputs<&[f32]> {
+    outputs.as_ref().map(|part| {
+        let each = part.len() / images;
+        &part[index * each..(index + 1) * each]
+    })
 }
 
 /// A batch whose outputs are on their way.
@@ -165,14 +184,15 @@ struct Started<'a> {
 impl Started<'_> {
     /// Everything after the outputs are read.
     fn finish(self, outputs: Vec<TensorData>) -> Result<BatchDetections, PredictError> {
-        let outputs = HostOutputs::new(outputs, self.images.len())?;
+        let outputs = on_host(outputs)?;
         let forward = self.start.elapsed() - self.preprocess;
         let config = &self.pipeline.config;
         let [_, _, height, width] = self.shape;
         let strides = config.model.strides();
         let locations = Locations::new(Size { width, height }, &strides, config.location_rule);
-        let found = (0..self.images.len())
-            .map(|i| self.detections(i, outputs.image(i), &locations))
+        let images = self.images.len();
+        let found = (0..images)
+            .map(|i| self.detections(i, of_image(&outputs, i, images), &locations))
             .collect::<Result<Vec<_>, _>>()?;
         let (detections, dropped) = found
             .into_iter()
@@ -192,14 +212,14 @@ impl Started<'_> {
     fn detections(
         &self,
         index: usize,
-        head: HeadOutput<'_>,
+        outputs: Outputs<&[f32]>,
         locations: &Locations,
     ) -> Result<Postprocessed, PostprocessError> {
         let config = &self.pipeline.config;
         let (image, prepared) = (self.images[index], &self.prepared[index]);
         let unit = config.model.distance_unit();
         let settings = &config.postprocess;
-        let mut found = postprocess_counted(head, locations, unit, prepared.size, settings)?;
+        let mut found = postprocess_counted(outputs, locations, unit, prepared.size, settings)?;
         let original = Size {
             width: image.width() as usize,
             height: image.height() as usize,
@@ -217,40 +237,6 @@ impl Started<'_> {
 fn include_last_pixel(detection: &mut Detection) {
     detection.bbox.x2 += 1.0;
     detection.bbox.y2 += 1.0;
-}
-
-/// The network's outputs on the host, in the order of [`read`].
-struct HostOutputs {
-    cls_logits: Vec<f32>,
-    ltrb: Vec<f32>,
-    centerness: Vec<f32>,
-    images: usize,
-}
-
-impl HostOutputs {
-    fn new(data: Vec<TensorData>, images: usize) -> Result<Self, PredictError> {
-        let parts = data.into_iter().map(TensorData::try_into_vec_as::<f32>);
-        let mut parts = parts.collect::<Result<Vec<_>, _>>()?.into_iter();
-        let mut next = || parts.next().unwrap_or_default();
-        Ok(Self {
-            cls_logits: next(),
-            ltrb: next(),
-            centerness: next(),
-            images,
-        })
-    }
-
-    fn image(&self, index: usize) -> HeadOutput<'_> {
-        let part = |all: &'_ [f32]| -> std::ops::Range<usize> {
-            let each = all.len() / self.images;
-            index * each..(index + 1) * each
-        };
-        HeadOutput {
-            cls_logits: &self.cls_logits[part(&self.cls_logits)],
-            ltrb: &self.ltrb[part(&self.ltrb)],
-            centerness: &self.centerness[part(&self.centerness)],
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use draws::Draws;
-use fcos_core::{BBox, DistanceUnit, LocationRule, Locations, Size};
-use fcos_postprocess::{HeadOutput, NmsConfig, PostprocessConfig, nms, postprocess};
+use fcos_core::{BBox, DistanceUnit, LocationRule, Locations, Outputs, Size};
+use fcos_postprocess::{NmsConfig, PostprocessConfig, nms, postprocess};
 
 /// `count` boxes around `objects` centres, each centre of one class.
 fn scene(count: usize, objects: usize, classes: u32) -> (Vec<BBox>, Vec<f32>, Vec<u32>) {
@@ -75,7 +75,7 @@ fn time_postprocess(bias: f32) {
     );
     let config = PostprocessConfig::default();
     let run = || {
-        let head = HeadOutput {
+        let head: Outputs<&[f32]> = Outputs {
             cls_logits: &cls,
             ltrb: &ltrb,
             centerness: &ctr,

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use fcos_core::Outputs;
+
+use crate::PostprocessConfig;
 use crate::rank::descending;
 use crate::score::{Rated, logit_bound, sigmoid};
-use crate::{HeadOutput, PostprocessConfig};
 
 /// A (location, class) pair that passed the pre-filter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,22 +23,22 @@ pub(crate) struct Candidate {
 
 /// Finds one level's best candidates.
 pub(crate) struct Scan<'a> {
-    head: HeadOutput<'a>,
+    outputs: Outputs<&'a [f32]>,
     num_classes: usize,
     config: &'a PostprocessConfig,
     logit_bound: f32,
 }
 
 impl<'a> Scan<'a> {
-    /// `head`'s lengths must fit `num_classes` C.
+    /// The lengths must fit `num_classes` C.
     pub(crate) fn new(
-        head: HeadOutput<'a>,
+        outputs: Outputs<&'a [f32]>,
         num_classes: usize,
         config: &'a PostprocessConfig,
     ) -> Self {
         let logit_bound = logit_bound(config);
         Self {
-            head,
+            outputs,
             num_classes,
             config,
             logit_bound,
@@ -49,7 +51,7 @@ impl<'a> Scan<'a> {
         let mut found = Vec::new();
         for location in locations {
             let start = location * self.num_classes;
-            let logits = &self.head.cls_logits[start..start + self.num_classes]; // [C]
+            let logits = &self.outputs.cls_logits[start..start + self.num_classes]; // [C]
             if self.any_may_pass(logits) {
                 self.location(location, logits, &mut found, dropped);
             }
@@ -78,7 +80,7 @@ impl<'a> Scan<'a> {
         found: &mut Vec<Candidate>,
         dropped: &mut usize,
     ) {
-        let centerness = sigmoid(self.head.centerness[location]);
+        let centerness = sigmoid(self.outputs.centerness[location]);
         for (label, &logit) in (0..).zip(logits) {
             if !self.may_pass(logit) {
                 continue;

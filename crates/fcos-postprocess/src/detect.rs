@@ -1,11 +1,12 @@
 //! N locations, C classes, L levels.
 
-use fcos_core::{BBox, DistanceUnit, Locations, Ltrb, Size};
+use fcos_core::{BBox, DistanceUnit, Locations, Ltrb, Outputs, Size};
 use serde::{Deserialize, Serialize};
 
 use crate::candidates::{Candidate, Scan};
+use crate::lengths::num_classes;
 use crate::nms::nms_scored;
-use crate::{Clip, HeadOutput, PostprocessConfig, PostprocessError, TieRule};
+use crate::{Clip, PostprocessConfig, PostprocessError, TieRule};
 
 /// One object found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -28,10 +29,10 @@ pub struct Postprocessed {
     pub dropped: usize,
 }
 
-/// The detections of one image, by descending score, of equal scores the earlier level, location
+/// The detections of one image, from its outputs of N · C, N · 4 and N values: by descending score, of equal scores the earlier level, location
 /// and class first.
 ///
-/// `locations` are those of the padded network input; `unit` is that of `head.ltrb`; `image` is the
+/// `locations` are those of the padded network input; `unit` is that of `outputs.ltrb`; `image` is the
 /// resized image without padding, to which boxes are clipped and in whose pixels they are.
 ///
 /// Infinite distances make a box that ends at the image's edge if boxes are clipped before NMS;
@@ -39,15 +40,15 @@ pub struct Postprocessed {
 ///
 /// # Errors
 /// [`HeadLength`](PostprocessError::HeadLength) or [`ClassLogits`](PostprocessError::ClassLogits)
-/// if the head's lengths don't fit the locations, else as [`PostprocessConfig::validate`].
+/// if the outputs' lengths don't fit the locations, else as [`PostprocessConfig::validate`].
 pub fn postprocess(
-    head: HeadOutput<'_>,
+    outputs: Outputs<&[f32]>,
     locations: &Locations,
     unit: DistanceUnit,
     image: Size,
     config: &PostprocessConfig,
 ) -> Result<Vec<Detection>, PostprocessError> {
-    Ok(postprocess_counted(head, locations, unit, image, config)?.detections)
+    Ok(postprocess_counted(outputs, locations, unit, image, config)?.detections)
 }
 
 /// As [`postprocess`], with the number of candidates dropped because they were not finite.
@@ -55,14 +56,15 @@ pub fn postprocess(
 /// # Errors
 /// As [`postprocess`].
 pub fn postprocess_counted(
-    head: HeadOutput<'_>,
+    outputs: Outputs<&[f32]>,
     locations: &Locations,
     unit: DistanceUnit,
     image: Size,
     config: &PostprocessConfig,
 ) -> Result<Postprocessed, PostprocessError> {
     config.validate()?;
-    let scan = Scan::new(head, head.num_classes(locations.len())?, config);
+    let classes = num_classes(outputs, locations.len())?;
+    let scan = Scan::new(outputs, classes, config);
     let (mut candidates, mut dropped) = (Vec::new(), 0);
     for (level, stride) in locations.strides().enumerate() {
         let factor = match unit {
@@ -70,7 +72,7 @@ pub fn postprocess_counted(
             DistanceUnit::Stride => stride as f32,
         };
         let found = scan.level(locations.level_range(level), &mut dropped);
-        candidates.extend(found.iter().map(|c| decode(c, head, locations, factor)));
+        candidates.extend(found.iter().map(|c| decode(c, outputs, locations, factor)));
     }
     if config.clip != Clip::AfterNms {
         clip(&mut candidates, image, config);
@@ -86,10 +88,10 @@ pub fn postprocess_counted(
     })
 }
 
-/// `factor` turns the head's distances into pixels.
+/// `factor` turns the outputs' distances into pixels.
 fn decode(
     candidate: &Candidate,
-    head: HeadOutput<'_>,
+    outputs: Outputs<&[f32]>,
     locations: &Locations,
     factor: f32,
 ) -> Detection {
@@ -99,7 +101,7 @@ fn decode(
         score,
         ..
     } = candidate;
-    let [l, t, r, b] = [0, 1, 2, 3].map(|side| head.ltrb[location * 4 + side]);
+    let [l, t, r, b] = [0, 1, 2, 3].map(|side| outputs.ltrb[location * 4 + side]);
     let bbox = Ltrb { l, t, r, b }
         .scale(factor)
         .to_box(locations.points()[location]);

@@ -30,7 +30,7 @@ impl Head {
     }
 
     fn run(&self, config: &PostprocessConfig) -> Postprocessed {
-        let head = HeadOutput {
+        let head: Outputs<&[f32]> = Outputs {
             cls_logits: &self.cls,
             ltrb: &self.ltrb,
             centerness: &self.ctr,
@@ -74,7 +74,7 @@ fn no_location_at_all() {
         height: 0,
     };
     let none = Locations::new(size, &[8], LocationRule::HalfStride);
-    let head = HeadOutput {
+    let head: Outputs<&[f32]> = Outputs {
         cls_logits: &[],
         ltrb: &[],
         centerness: &[],
@@ -88,7 +88,7 @@ fn no_location_at_all() {
 
 #[test]
 fn a_short_head_is_an_error() {
-    let head = HeadOutput {
+    let head: Outputs<&[f32]> = Outputs {
         cls_logits: &[0.0; 20],
         ltrb: &[0.0; 40],
         centerness: &[0.0; 9],
@@ -108,7 +108,7 @@ fn a_short_head_is_an_error() {
 
 #[test]
 fn an_invalid_configuration_is_an_error() {
-    let head = HeadOutput {
+    let head: Outputs<&[f32]> = Outputs {
         cls_logits: &[0.0; 20],
         ltrb: &[0.0; 40],
         centerness: &[0.0; 10],

@@ -4,7 +4,7 @@ pub enum PostprocessError {
     /// A head output doesn't have as many values as the locations ask for.
     #[error("head output `{what}` has {found} values where the locations ask for {expected}")]
     HeadLength {
-        /// The field of [`HeadOutput`](crate::HeadOutput).
+        /// The field of [`Outputs`](fcos_core::Outputs).
         what: &'static str,
         /// Number of values the locations ask for.
         expected: usize,

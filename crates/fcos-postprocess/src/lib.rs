@@ -5,19 +5,20 @@
 //! [`PostprocessConfig`], and its presets reproduce them.
 //!
 //! ```
-//! use fcos_core::{DistanceUnit, LocationRule, Locations, Size};
-//! use fcos_postprocess::{HeadOutput, PostprocessConfig, postprocess, scale_to_original};
+//! use fcos_core::{DistanceUnit, LocationRule, Locations, Outputs, Size};
+//! use fcos_postprocess::{PostprocessConfig, postprocess, scale_to_original};
 //!
 //! // A 16 × 8 input with one level of stride 8 (N = 2 locations) and C = 3 classes.
 //! let input = Size { width: 16, height: 8 };
 //! let locations = Locations::new(input, &[8], LocationRule::HalfStride);
-//! let head = HeadOutput {
-//!     cls_logits: &[-9.0, -9.0, -9.0, -9.0, 3.0, -9.0],
-//!     ltrb: &[0.0, 0.0, 0.0, 0.0, 0.5, 0.25, 0.5, 0.25],
-//!     centerness: &[0.0, 2.0],
+//! let outputs = Outputs {
+//!     cls_logits: vec![-9.0, -9.0, -9.0, -9.0, 3.0, -9.0],
+//!     ltrb: vec![0.0, 0.0, 0.0, 0.0, 0.5, 0.25, 0.5, 0.25],
+//!     centerness: vec![0.0, 2.0],
 //! };
+//! let outputs = outputs.as_ref().map(Vec::as_slice);
 //! let config = PostprocessConfig::default();
-//! let mut found = postprocess(head, &locations, DistanceUnit::Stride, input, &config)?;
+//! let mut found = postprocess(outputs, &locations, DistanceUnit::Stride, input, &config)?;
 //! assert_eq!((found.len(), found[0].label), (1, 1));
 //! assert_eq!(<[f32; 4]>::from(found[0].bbox), [8.0, 2.0, 16.0, 6.0]);
 //!
@@ -31,7 +32,7 @@ mod candidates;
 mod config;
 mod detect;
 mod error;
-mod head;
+mod lengths;
 mod nms;
 mod rank;
 mod score;
@@ -42,7 +43,6 @@ pub use config::{
 };
 pub use detect::{Detection, Postprocessed, postprocess, postprocess_counted, scale_to_original};
 pub use error::PostprocessError;
-pub use head::HeadOutput;
 pub use nms::{Kept, NmsOutput, nms, nms_scored};
 
 #[cfg(doctest)]

@@ -3,9 +3,9 @@
 mod common;
 
 use common::{Draws, golden};
-use fcos_core::{DistanceUnit, LocationRule, Locations, Size};
+use fcos_core::{DistanceUnit, LocationRule, Locations, Outputs, Size};
 use fcos_postprocess::{
-    Clip, Detection, FilterOn, HeadOutput, PostprocessConfig, ScoreRule, TopKKey, postprocess,
+    Clip, Detection, FilterOn, PostprocessConfig, ScoreRule, TopKKey, postprocess,
     scale_to_original,
 };
 use serde::Deserialize;
@@ -77,7 +77,7 @@ fn detect(
         DistanceUnit::Stride => (1.0, 2.0),
         DistanceUnit::Pixels => (30.0, 3.0),
     };
-    let head = HeadOutput {
+    let head: Outputs<&[f32]> = Outputs {
         cls_logits: &draw(case.seed, n * case.classes, 8.0, case.lowest),
         ltrb: &draw(case.seed + 1000, n * 4, scale, shift),
         centerness: &draw(case.seed + 2000, n, 6.0, -3.0),

@@ -5,7 +5,7 @@ use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig};
 use burn::tensor::{Tensor, Transaction};
-use fcos_loss::{FcosLoss, LossInput, LossOutput, NormalizerState};
+use fcos_loss::{FcosLoss, LossOutput, NormalizerState};
 use fcos_model::Fcos;
 
 use crate::TrainError;
@@ -81,14 +81,9 @@ impl Learner {
 
     /// One step on a batch. `iteration` counts from 0.
     pub fn step(&mut self, batch: DeviceBatch, iteration: u64) -> Result<StepLosses, TrainError> {
-        let predictions = self.model()?.forward(batch.images);
-        let input = LossInput {
-            cls_logits: predictions.cls_logits,
-            ltrb: predictions.ltrb,
-            centerness: predictions.centerness,
-        };
+        let outputs = self.model()?.forward(batch.images);
         let normalizer = self.normalizer.step(batch.counts);
-        let output = self.loss.forward(input, batch.targets, &normalizer);
+        let output = self.loss.forward(outputs, batch.targets, &normalizer);
         let [cls, bbox, centerness] = read_losses(&output)?;
         for (component, value) in [("cls", cls), ("bbox", bbox), ("centerness", centerness)] {
             finite(component, value, iteration, &batch.image_ids)?;

@@ -231,7 +231,7 @@ fn flat_outputs_are_in_the_order_of_locations() {
         &config.strides(),
         fcos_core::LocationRule::HalfStride,
     );
-    assert_eq!(flat.centerness.dims(), [2, locations.len()]);
+    assert_eq!(flat.centerness.dims(), [2, locations.len(), 1]);
     for (i, level) in levels.iter().enumerate() {
         let (range, grid) = (locations.level_range(i), locations.grids()[i]);
         let (x, y) = (grid.width / 2, grid.height - 1);
@@ -250,7 +250,7 @@ fn flat_outputs_are_in_the_order_of_locations() {
             .clone()
             .slice([1..2, 0..1, y..y + 1, x..x + 1]);
         assert_eq!(
-            values(&flat.centerness.clone().slice([1..2, n..n + 1])),
+            values(&flat.centerness.clone().slice([1..2, n..n + 1, 0..1])),
             values(&cell)
         );
     }
