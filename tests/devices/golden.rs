@@ -9,7 +9,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use fcos::core::Outputs;
-use fcos::loss::{BatchCounts, FcosLoss, LossConfig, LossOutput, LossTargets, Normalizer};
+use fcos::loss::{BatchCounts, FcosLoss, LossConfig, LossTargets, LossTerm, LossTerms, Normalizer};
 use fcos::model::{Fcos, FcosConfig};
 use fcos_tests::worst;
 use safetensors::{Dtype, SafeTensors};
@@ -180,14 +180,15 @@ impl Batch {
         }
     }
 
-    fn loss(&self, outputs: Outputs<Tensor<3>>) -> LossOutput {
+    fn loss(&self, outputs: Outputs<Tensor<3>>) -> LossTerms {
         self.loss
             .forward(outputs, self.targets.clone(), &self.normalizer)
     }
 }
 
-fn parts(loss: &LossOutput) -> [f32; 3] {
-    [&loss.cls, &loss.bbox, &loss.centerness].map(|part| part.clone().detach().into_scalar())
+fn parts(loss: &LossTerms) -> Vec<f32> {
+    let value = |term: &LossTerm| term.value.clone().detach().into_scalar();
+    loss.iter().map(value).collect()
 }
 
 #[test]
@@ -234,7 +235,7 @@ struct WorstGradient<'a> {
 }
 
 impl<'a> WorstGradient<'a> {
-    fn new(golden: &'a Golden, model: &Fcos, loss: LossOutput) -> Self {
+    fn new(golden: &'a Golden, model: &Fcos, loss: LossTerms) -> Self {
         Self {
             golden,
             gradients: GradientsParams::from_grads(loss.total().backward(), model),

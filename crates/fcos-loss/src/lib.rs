@@ -11,7 +11,7 @@
 //! ```
 //! use burn::tensor::{Device, Tensor};
 //! use fcos_core::Outputs;
-//! use fcos_loss::{BatchCounts, LossConfig, LossTargets, Normalizer};
+//! use fcos_loss::{BatchCounts, LossConfig, LossTargets, Normalizer, term};
 //!
 //! let device = Device::flex().autodiff();
 //! let logits = Tensor::<3>::zeros([1, 2, 3], &device).require_grad(); // B = 1, N = 2, C = 3
@@ -28,7 +28,8 @@
 //! let counts = BatchCounts::from_targets(&[2, -1], &[1.0, 0.0]);
 //!
 //! let loss = LossConfig::default().init().forward(outputs, targets, &Normalizer::new(counts));
-//! assert!(loss.bbox.clone().into_scalar::<f32>() < 1e-6); // the predicted box is the target
+//! let bbox = loss.get(term::BBOX).expect("one of its terms").clone();
+//! assert!(bbox.into_scalar::<f32>() < 1e-6); // the predicted box is the target
 //! let gradients = loss.total().backward();
 //! assert!(logits.grad(&gradients).is_some());
 //! ```
@@ -39,13 +40,15 @@ mod focal;
 mod iou;
 mod loss;
 mod normalizer;
+mod terms;
 
 pub use centerness::centerness_loss;
 pub use config::{BoxWeighting, LossConfig, LossConfigError, LossWeights};
 pub use focal::sigmoid_focal_loss;
 pub use iou::{IouLoss, IouSmoothing, iou_loss};
-pub use loss::{FcosLoss, LossOutput, LossTargets};
+pub use loss::{FcosLoss, LossTargets};
 pub use normalizer::{BatchCounts, MovingScope, Normalizer, NormalizerRule, NormalizerState};
+pub use terms::{LossTerm, LossTerms, term};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

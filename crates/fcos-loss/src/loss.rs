@@ -5,7 +5,10 @@
 use burn::tensor::{Bool, Int, Tensor};
 use fcos_core::Outputs;
 
-use crate::{BoxWeighting, LossConfig, Normalizer, centerness_loss, iou_loss, sigmoid_focal_loss};
+use crate::{
+    BoxWeighting, LossConfig, LossTerms, Normalizer, centerness_loss, iou_loss, sigmoid_focal_loss,
+    term,
+};
 
 /// What the network should predict.
 #[derive(Debug, Clone)]
@@ -16,26 +19,6 @@ pub struct LossTargets {
     pub ltrb: Tensor<3>,
     /// `[B, N]` in `(0, 1]`; read at positive locations only.
     pub centerness: Tensor<2>,
-}
-
-/// The losses of a batch: divided by their normalisers and multiplied by their weights.
-#[derive(Debug, Clone)]
-pub struct LossOutput {
-    /// Focal loss over all locations and classes.
-    pub cls: Tensor<1>,
-    /// IoU-family loss over positive locations.
-    pub bbox: Tensor<1>,
-    /// Binary cross-entropy over positive locations.
-    pub centerness: Tensor<1>,
-    /// Positive locations the normaliser counted.
-    pub num_positives: f32,
-}
-
-impl LossOutput {
-    /// The sum of the three: what is differentiated.
-    pub fn total(&self) -> Tensor<1> {
-        self.cls.clone() + self.bbox.clone() + self.centerness.clone()
-    }
 }
 
 /// The FCOS loss of a [`LossConfig`].
@@ -57,8 +40,12 @@ impl FcosLoss {
     /// 0; offsets of an anchor may give a box beside its location: then some distances are negative.
     ///
     /// `normalizer` holds the divisors of the step; its counts must be those of the targets, or of
-    /// the larger step that the batch is a part of. Without any positive location the box and
-    /// centre-ness losses are exactly 0, with no gradient.
+    /// the larger step that the batch is a part of: then the gradients of all parts add up to those
+    /// of the step. Without any positive location the box and centre-ness losses are exactly 0, with
+    /// no gradient.
+    ///
+    /// The terms are those of [`term`], in the order of its constants, each divided by its
+    /// normaliser and multiplied by its weight.
     ///
     /// # Panics
     /// When shapes or devices don't agree.
@@ -67,7 +54,7 @@ impl FcosLoss {
         outputs: Outputs<Tensor<3>>,
         targets: LossTargets,
         normalizer: &Normalizer,
-    ) -> LossOutput {
+    ) -> LossTerms {
         let LossConfig {
             alpha,
             gamma,
@@ -80,12 +67,13 @@ impl FcosLoss {
         let bbox = self.box_loss(outputs.ltrb, box_targets, background.clone());
         let logits = outputs.centerness.squeeze_dim(2);
         let centerness = centerness_loss(logits, targets.centerness, background);
-        LossOutput {
-            cls: scale(cls, weights.cls, normalizer.classification),
-            bbox: scale(bbox, weights.bbox, self.box_normalizer(normalizer)),
-            centerness: scale(centerness, weights.centerness, normalizer.regression),
-            num_positives: normalizer.num_positives,
-        }
+        let cls = scale(cls, weights.cls, normalizer.classification);
+        let bbox = scale(bbox, weights.bbox, self.box_normalizer(normalizer));
+        let centerness = scale(centerness, weights.centerness, normalizer.regression);
+        let mut terms = LossTerms::new(term::CLS, cls);
+        terms.push(term::BBOX, bbox);
+        terms.push(term::CENTERNESS, centerness);
+        terms
     }
 
     /// Sum over positive locations. Background is replaced by a unit box before the formula and

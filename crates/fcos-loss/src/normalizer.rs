@@ -1,7 +1,10 @@
 //! What the summed losses are divided by.
 //!
-//! Counts are those of the whole step: add up the images of all devices and of all accumulated
-//! batches, then divide by the number of devices if their gradients are averaged and not summed.
+//! A step is parts and one normaliser. Its counts are those of all parts: add up the images of all
+//! devices and of all accumulated batches, before the first of them is differentiated (whoever
+//! assigned the targets knows them), then divide by the number of devices if their gradients are
+//! averaged and not summed. Every part's losses are divided by that one normaliser, and the parts'
+//! gradients add up to those of the step.
 
 use std::iter::Sum;
 use std::ops::Add;
@@ -130,7 +133,8 @@ impl NormalizerState {
         Self { rule, average }
     }
 
-    /// The divisors of a step with these counts. Call once per step: a moving average moves.
+    /// The divisors of a step, for each of its parts. `counts` are those of all parts together, on
+    /// all devices. Call once per step: a moving average moves.
     pub fn step(&mut self, counts: BatchCounts) -> Normalizer {
         let mut normalizer = Normalizer::new(counts);
         if let NormalizerRule::MovingPositives {

@@ -104,7 +104,7 @@ impl Batch {
             .forward(input, targets, &Normalizer::new(counts));
         let gradients = loss.total().backward();
         Outcome {
-            losses: [loss.cls, loss.bbox, loss.centerness].map(|part| to_vec(part)[0]),
+            losses: common::values(&loss),
             cls: to_vec(cls.grad(&gradients).expect("gradient")),
             ltrb: to_vec(ltrb.grad(&gradients).expect("gradient")),
             centerness: to_vec(centerness.grad(&gradients).expect("gradient")),

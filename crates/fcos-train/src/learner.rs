@@ -5,7 +5,7 @@ use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig};
 use burn::tensor::{Tensor, Transaction};
-use fcos_loss::{FcosLoss, LossOutput, NormalizerState};
+use fcos_loss::{FcosLoss, LossTerms, NormalizerState, term};
 use fcos_model::Fcos;
 
 use crate::TrainError;
@@ -83,13 +83,17 @@ impl Learner {
     pub fn step(&mut self, batch: DeviceBatch, iteration: u64) -> Result<StepLosses, TrainError> {
         let outputs = self.model()?.forward(batch.images);
         let normalizer = self.normalizer.step(batch.counts);
-        let output = self.loss.forward(outputs, batch.targets, &normalizer);
-        let [cls, bbox, centerness] = read_losses(&output)?;
-        for (component, value) in [("cls", cls), ("bbox", bbox), ("centerness", centerness)] {
+        let terms = self.loss.forward(outputs, batch.targets, &normalizer);
+        let [cls, bbox, centerness] = read_losses(&terms)?;
+        for (component, value) in [
+            (term::CLS, cls),
+            (term::BBOX, bbox),
+            (term::CENTERNESS, centerness),
+        ] {
             finite(component, value, iteration, &batch.image_ids)?;
         }
         let model = self.model()?;
-        let grads = GradientsParams::from_grads(output.total().backward(), model);
+        let grads = GradientsParams::from_grads(terms.total().backward(), model);
         let (grads, grad_norm) = clip_global_norm(model, grads, self.clip_grad_norm)?;
         finite("gradient norm", grad_norm, iteration, &batch.image_ids)?;
 
@@ -143,12 +147,11 @@ fn group(regex: &str) -> Result<ParamGroup, TrainError> {
     })
 }
 
-fn read_losses(output: &LossOutput) -> Result<[f32; 3], TrainError> {
-    let data = Transaction::default()
-        .register(output.cls.clone().detach())
-        .register(output.bbox.clone().detach())
-        .register(output.centerness.clone().detach())
-        .execute();
+fn read_losses(terms: &LossTerms) -> Result<[f32; 3], TrainError> {
+    let all = terms.iter().fold(Transaction::default(), |read, term| {
+        read.register(term.value.clone().detach())
+    });
+    let data = all.execute();
     let values: Vec<f32> = data.iter().flat_map(|d| d.iter::<f32>()).collect();
     values.try_into().map_err(|_| TrainError::Internal {
         what: "a loss is not one number",

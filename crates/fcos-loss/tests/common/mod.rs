@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use fcos_loss::{LossTerms, term};
 use serde_json::Value;
 
 /// Relative tolerance of values and of gradients in each precision.
@@ -44,6 +45,12 @@ pub fn labels<const D: usize>(values: &[i64], shape: [usize; D]) -> Tensor<D, In
 
 pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.try_into_vec_as::<f64>().expect("readable")
+}
+
+/// The values of FCOS's three terms.
+pub fn values(terms: &LossTerms) -> [f64; 3] {
+    let value = |name| terms.get(name).expect(name).clone();
+    [term::CLS, term::BBOX, term::CENTERNESS].map(|name| to_vec(value(name))[0])
 }
 
 /// Value of a loss and its gradient with respect to one leaf.
