@@ -17,6 +17,11 @@ pub struct Detection {
     pub score: f32,
     /// What: the 0-based class.
     pub label: u32,
+    /// From where: the index among all N locations, in the order of [`Locations::points`]. What a
+    /// network says there beside the box (a mask's coefficients, key points, an embedding) is the
+    /// detection's too.
+    #[serde(default)]
+    pub location: usize,
 }
 
 /// The detections of an image and what was lost to numbers that are none.
@@ -105,7 +110,12 @@ fn decode(
     let bbox = Ltrb { l, t, r, b }
         .scale(factor)
         .to_box(locations.points()[location]);
-    Detection { bbox, score, label }
+    Detection {
+        bbox,
+        score,
+        label,
+        location,
+    }
 }
 
 fn clip(detections: &mut Vec<Detection>, image: Size, config: &PostprocessConfig) {

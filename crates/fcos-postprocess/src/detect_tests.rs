@@ -1,7 +1,7 @@
 use fcos_core::LocationRule;
 
 use super::*;
-use crate::{NmsConfig, PreFilter};
+use crate::{NmsConfig, NmsKind, PreFilter};
 
 const INPUT: Size = Size {
     width: 32,
@@ -284,6 +284,7 @@ fn back_to_the_original() {
         bbox: bbox.into(),
         score: 0.5,
         label: 1,
+        location: 0,
     };
     let original = Size {
         width: 100,
@@ -309,4 +310,60 @@ fn back_to_the_original() {
         ));
         assert_eq!(found, before);
     }
+}
+
+/// The location whose own box this is, looked up among all of them.
+fn location_of(detection: &Detection, head: &Head, strides: [f32; 2], image: Size) -> Vec<usize> {
+    let (locations, mut found) = (locations(), vec![]);
+    for (n, point) in locations.points().iter().enumerate() {
+        let stride = strides[usize::from(n >= locations.level_range(1).start)];
+        let [l, t, r, b] = [0, 1, 2, 3].map(|side| head.ltrb[4 * n + side] * stride);
+        let bbox = BBox::new(point.x - l, point.y - t, point.x + r, point.y + b);
+        if bbox.clip(image.width as f32, image.height as f32) == detection.bbox {
+            found.push(n);
+        }
+    }
+    found
+}
+
+/// Through top-k, NMS and soft-NMS, on both levels, whatever order the scores bring them in.
+#[test]
+fn detections_know_their_location() {
+    let gaussian = NmsKind::SoftGaussian {
+        sigma: 0.5,
+        min_score: 0.01,
+    };
+    let hard = PostprocessConfig {
+        nms: NmsConfig {
+            threshold: 0.3,
+            ..NmsConfig::default()
+        },
+        pre_nms_top_k: 6,
+        ..PostprocessConfig::default()
+    };
+    let mut soft = hard;
+    soft.nms.kind = gaussian;
+    let (mut levels, mut suppressed) = ([0; 2], 0);
+    for seed in 0..20 {
+        let mut rng = fcos_core::Rng::from_key(&[seed]);
+        let mut draw = |n, low, high| (0..n).map(|_| rng.uniform(low, high)).collect::<Vec<_>>();
+        let head = Head {
+            cls: draw(20, -3.0, 3.0),
+            ltrb: draw(40, 0.3, 1.5),
+            ctr: draw(10, -1.0, 3.0),
+        };
+        for config in [hard, soft] {
+            let found = head.run(&config).detections;
+            suppressed += usize::from(found.len() < 10);
+            for detection in &found {
+                let expected = location_of(detection, &head, [8.0, 16.0], INPUT);
+                assert_eq!(expected, [detection.location], "{detection:?}");
+                levels[usize::from(detection.location >= 8)] += 1;
+            }
+        }
+    }
+    assert!(
+        levels.iter().all(|&n| n > 40) && suppressed > 10,
+        "{levels:?} {suppressed}"
+    );
 }

@@ -21,6 +21,10 @@ pub struct Detection {
     pub score: f32,
     /// Where, in pixels of the original image; `[x1, y1, x2, y2]` as JSON.
     pub bbox: BBox,
+    /// The index among all locations of the network's input that it comes from: what
+    /// [`Fcos::forward`](fcos_model::Fcos::forward) says in that row is this object's.
+    #[serde(default)]
+    pub location: usize,
 }
 
 /// `serde`'s own form of an `Arc` is behind a feature.
@@ -44,6 +48,7 @@ fn name_of_string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>
 ///     name: "dog".into(),
 ///     score,
 ///     bbox: BBox::new(10.0, 20.0, 50.0, 80.0),
+///     location: 0,
 /// };
 /// let detections: Detections = [found(0.4), found(0.9)].into_iter().collect();
 /// assert_eq!(detections[0].score, 0.9);
@@ -76,6 +81,7 @@ impl Detections {
                 name: class.name.clone(),
                 score: d.score,
                 bbox: d.bbox,
+                location: d.location,
             }
         };
         Self {
@@ -156,6 +162,7 @@ mod tests {
             bbox: BBox::new(10.0, 200.0, 14.0, 210.0),
             score,
             label,
+            location: 0,
         };
         let class = |(name, category_id): (&str, u64)| Class {
             name: name.into(),

@@ -438,6 +438,7 @@ mod tests {
             name: "dog".into(),
             score: 0.9349,
             bbox,
+            location: 0,
         };
         assert_eq!(Label::from(&found), label(bbox, "dog 0.93", 5));
     }

@@ -101,6 +101,7 @@ mod tests {
             name: "a".into(),
             score: 0.9,
             bbox,
+            location: 0,
         };
         let sheet = side_by_side(&image, std::slice::from_ref(&found), [(bbox, 1)], &classes);
         let (width, height) = sheet.dimensions();
