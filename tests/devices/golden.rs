@@ -8,7 +8,7 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
-use fcos::core::Outputs;
+use fcos::Outputs;
 use fcos::loss::{BatchCounts, FcosLoss, LossConfig, LossTargets, LossTerm, LossTerms, Normalizer};
 use fcos::model::{Fcos, FcosConfig};
 use fcos_tests::worst;
