@@ -5,8 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use fcos_data::ResultRow;
-use fcos_data::coco::CocoFile;
+use fcos_data::{Annotations, ResultRow, read_annotations};
 use hotcoco::{AccumulatedEval, COCO, COCOeval, IouType};
 
 use crate::results::{detection_to_hotcoco, object_to_hotcoco, read_results};
@@ -16,20 +15,21 @@ use crate::{ClassMetrics, CocoMetrics, CocoStats, EvalError};
 ///
 /// ```
 /// use fcos_core::BBox;
-/// use fcos_data::coco::CocoFile;
+/// use fcos_data::{Annotations, Category, ImageEntry, Object};
 /// use fcos_eval::{CocoEvaluator, ResultRow};
 ///
-/// let annotations: CocoFile = serde_json::from_str(
-///     r#"{"images": [{"id": 7}],
-///         "categories": [{"id": 18, "name": "dog"}],
-///         "annotations": [{"image_id": 7, "category_id": 18, "bbox": [10, 10, 40, 50]}]}"#,
-/// )?;
+/// let annotations = Annotations {
+///     images: vec![ImageEntry { id: 7, file_name: None, size: None }],
+///     categories: vec![Category { id: 18, name: "dog".into() }],
+///     objects: vec![Object::new(7, 18, [10.0, 10.0, 40.0, 50.0])],
+///     ..Annotations::default()
+/// };
 /// let found = ResultRow::new(7, 18, BBox::new(10.0, 10.0, 50.0, 60.0), 0.9);
 ///
-/// let metrics = CocoEvaluator::new(annotations).evaluate(&[found])?;
+/// let metrics = CocoEvaluator::new(&annotations).evaluate(&[found])?;
 /// assert!((metrics.stats.ap - 1.0).abs() < 1e-9);
 /// assert_eq!(metrics.stats.ap_small, -1.0); // there is no small object
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), fcos_eval::EvalError>(())
 /// ```
 pub struct CocoEvaluator {
     ground_truth: Arc<COCO>,
@@ -40,23 +40,16 @@ pub struct CocoEvaluator {
 
 impl CocoEvaluator {
     /// Indexes annotations.
-    pub fn new(annotations: CocoFile) -> Self {
-        let listed = annotations.annotations.len();
-        let objects: Vec<_> = annotations
-            .annotations
-            .iter()
-            .filter_map(object_to_hotcoco)
-            .collect();
-        let left_out = listed - objects.len();
+    pub fn new(annotations: &Annotations) -> Self {
+        let objects = annotations.objects.iter();
+        let objects: Vec<_> = objects.filter_map(object_to_hotcoco).collect();
+        let left_out = annotations.objects.len() - objects.len();
         if left_out > 0 {
             tracing::warn!(left_out, "annotations without a box of four finite numbers");
         }
-        let image_ids = annotations.images.iter().map(|image| image.id.0).collect();
-        let categories = annotations
-            .categories
-            .into_iter()
-            .map(|c| (c.id.0, c.name))
-            .collect();
+        let image_ids = annotations.images.iter().map(|image| image.id).collect();
+        let categories = annotations.categories.iter();
+        let categories = categories.map(|c| (c.id, c.name.clone())).collect();
         let ground_truth = index(&image_ids, &categories, objects);
         Self {
             ground_truth,
@@ -65,12 +58,12 @@ impl CocoEvaluator {
         }
     }
 
-    /// Reads and indexes an annotation file.
+    /// Reads and indexes annotations of [any known format](read_annotations).
     ///
     /// # Errors
     /// [`EvalError::Data`].
     pub fn from_file(annotations: impl AsRef<Path>) -> Result<Self, EvalError> {
-        Ok(Self::new(CocoFile::read(annotations.as_ref())?))
+        Ok(Self::new(&read_annotations(annotations)?))
     }
 
     /// Judges the detections of all annotated images. Their order does not matter, save that of

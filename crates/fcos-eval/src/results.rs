@@ -1,4 +1,4 @@
-//! COCO's files of results, and the records of COCO's files in hotcoco's form.
+//! COCO's files of results; objects and detections in hotcoco's form.
 //!
 //! hotcoco turns on `serde_json/float_roundtrip`, without which an area at the border of two ranges
 //! could be read one unit in the last place off.
@@ -6,8 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use fcos_data::ResultRow;
-use fcos_data::coco::CocoAnnotation;
+use fcos_data::{Object, ResultRow};
 
 use crate::EvalError;
 
@@ -27,17 +26,19 @@ pub fn read_results(path: impl AsRef<Path>) -> Result<Vec<ResultRow>, EvalError>
     })
 }
 
-/// `None` where the annotation has no four finite numbers as its box.
-pub(crate) fn object_to_hotcoco(object: &CocoAnnotation) -> Option<hotcoco::Annotation> {
-    let finite = |bbox: &[f64; 4]| bbox.iter().all(|v| v.is_finite());
-    let bbox = object.xywh().filter(finite)?;
+/// `None` where the object has no four finite numbers as its box.
+pub(crate) fn object_to_hotcoco(object: &Object) -> Option<hotcoco::Annotation> {
+    let bbox = *object.bbox.as_ref().ok()?;
+    if !bbox.into_iter().all(f64::is_finite) {
+        return None;
+    }
     let area = object.area.filter(|area| area.is_finite());
     Some(hotcoco::Annotation {
-        image_id: object.image_id.0,
-        category_id: object.category_id.0,
+        image_id: object.image_id,
+        category_id: object.category_id,
         bbox: Some(bbox),
         area: area.or(Some(bbox[2] * bbox[3])),
-        iscrowd: object.is_crowd(),
+        iscrowd: object.crowd,
         ..Default::default()
     })
 }

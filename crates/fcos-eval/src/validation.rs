@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fcos_core::ClassList;
-use fcos_data::{Dataset, HealthReport};
+use fcos_data::{Annotations, Dataset, HealthReport, read_annotations};
 use fcos_model::Pipeline;
 
 use crate::{CocoEvaluator, CocoMetrics, EvalError, ResultRow};
@@ -18,31 +18,43 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// Reads annotations whose classes must be those of the model. Objects on images that can't be
-    /// read count as missed.
+    /// [`new`](Self::new) with annotations of [any known format](read_annotations).
     ///
     /// # Errors
-    /// If the annotations or all images can't be read, or the classes differ.
+    /// If the annotations can't be read, and those of [`new`](Self::new).
     pub fn open(
         annotations: impl AsRef<Path>,
         images: impl AsRef<Path>,
         classes: &ClassList,
     ) -> Result<Self, EvalError> {
-        let annotations = annotations.as_ref().to_path_buf();
-        let (mut dataset, mut health) = Dataset::read(&annotations, images.as_ref())?;
+        Self::new(read_annotations(annotations)?, images, classes)
+    }
+
+    /// Annotations whose classes must be those of the model, and the folder of their images. Objects on
+    /// images that can't be read count as missed.
+    ///
+    /// # Errors
+    /// If all images can't be read, or the classes differ.
+    pub fn new(
+        annotations: Annotations,
+        images: impl AsRef<Path>,
+        classes: &ClassList,
+    ) -> Result<Self, EvalError> {
+        let evaluator = CocoEvaluator::new(&annotations);
+        let source = annotations.source.clone();
+        let (mut dataset, mut health) = Dataset::from_annotations(annotations, images)?;
         dataset.check_images(&mut health);
         if dataset.is_empty() {
+            let annotations = source;
             return Err(EvalError::NothingToEvaluate {
                 annotations,
                 health,
             });
         }
-        let dataset = dataset.with_classes(classes)?;
-        let evaluator = CocoEvaluator::from_file(&annotations)?;
         Ok(Self {
-            dataset,
+            dataset: dataset.with_classes(classes)?,
             health,
-            annotations,
+            annotations: source,
             evaluator,
         })
     }
@@ -67,7 +79,7 @@ impl Validation {
         &self.health
     }
 
-    /// The file of annotations.
+    /// What the annotations were read from.
     pub fn annotations(&self) -> &Path {
         &self.annotations
     }

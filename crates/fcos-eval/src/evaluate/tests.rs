@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use fcos_data::coco::CocoFile;
 use serde_json::{Value, json};
 
 use super::*;
@@ -91,14 +92,15 @@ fn nothing_to_find_is_undefined() {
     assert_eq!(judged("no_annotations").stats.to_array(), [-1.0; 12]);
 }
 
-fn annotations(value: Value) -> CocoFile {
-    serde_json::from_value(value).unwrap()
+fn annotations(value: Value) -> Annotations {
+    let file: CocoFile = serde_json::from_value(value).unwrap();
+    file.into_annotations("annotations.json".into())
 }
 
 /// One image (id 7) with one 40 × 50 dog (id 18) on it.
 fn one_dog() -> CocoEvaluator {
     let dog = json!({"image_id": 7, "category_id": 18, "bbox": [10, 10, 40, 50]});
-    CocoEvaluator::new(annotations(json!({
+    CocoEvaluator::new(&annotations(json!({
         "images": [{"id": 7}], "categories": [{"id": 18, "name": "dog"}], "annotations": [dog],
     })))
 }
@@ -209,7 +211,7 @@ fn broken_boxes_are_refused() {
 #[test]
 fn broken_annotations_are_left_out() {
     let object = |bbox: Value| json!({"image_id": 7, "category_id": 18, "bbox": bbox});
-    let evaluator = CocoEvaluator::new(annotations(json!({
+    let evaluator = CocoEvaluator::new(&annotations(json!({
         "images": [{"id": 7}], "categories": [{"id": 18.0, "name": "dog"}],
         "annotations": [
             object(json!([10, 10, 40, 50])), object(json!([10, 10, 40])),
@@ -221,7 +223,7 @@ fn broken_annotations_are_left_out() {
 
 #[test]
 fn nothing_at_all_is_judged_without_a_panic() {
-    let metrics = CocoEvaluator::new(CocoFile::default())
+    let metrics = CocoEvaluator::new(&Annotations::default())
         .evaluate(&[])
         .unwrap();
     assert_eq!(metrics.stats.to_array(), [-1.0; 12]);
@@ -231,7 +233,7 @@ fn nothing_at_all_is_judged_without_a_panic() {
 #[test]
 fn annotations_of_unlisted_images_and_categories_do_not_count() {
     let object = |image_id: u64, category_id: u64| json!({"image_id": image_id, "category_id": category_id, "bbox": [10, 10, 40, 50]});
-    let evaluator = CocoEvaluator::new(annotations(json!({
+    let evaluator = CocoEvaluator::new(&annotations(json!({
         "images": [{"id": 7}], "categories": [{"id": 18, "name": "dog"}],
         "annotations": [object(7, 18), object(8, 18), object(7, 19)],
     })));
@@ -241,7 +243,7 @@ fn annotations_of_unlisted_images_and_categories_do_not_count() {
 #[test]
 fn repeated_ids_and_names_keep_their_figures_apart() {
     let object = |id: u64, category: u64, x: u32| json!({"id": id, "image_id": 7, "category_id": category, "bbox": [x, 10, 40, 50]});
-    let evaluator = CocoEvaluator::new(annotations(json!({
+    let evaluator = CocoEvaluator::new(&annotations(json!({
         "images": [{"id": 7}, {"id": 7}],
         "categories": [
             {"id": 19, "name": "dog"}, {"id": 18, "name": "hound"}, {"id": 18, "name": "dog"},
