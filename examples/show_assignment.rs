@@ -24,7 +24,7 @@ use clap::{Parser, ValueEnum};
 use fcos::data::Dataset;
 use fcos::targets::{AssignConfig, AssignRule, Assigner, Rule, Targets};
 use fcos::train::TrainConfig;
-use fcos::{BBox, Locations, Point, Size};
+use fcos::{BBox, Locations, Point, Scale, Size};
 use fcos_examples::{generated_dataset, init_logging};
 use image::RgbImage;
 
@@ -143,7 +143,7 @@ impl Assigned {
         let record = dataset.sample(index);
         let image = dataset.load(index)?;
         let prepared = config.preprocess.apply(&image);
-        let (sx, sy) = prepared.scale;
+        let Scale { x: sx, y: sy } = prepared.scale;
         let kept = |(bbox, &label): (&BBox, &u32)| {
             let (width, height) = (prepared.size.width as f32, prepared.size.height as f32);
             let bbox = bbox.scale(sx, sy).clip(width, height);

@@ -17,7 +17,7 @@ use fcos::model::{Fcos, Pipeline};
 use fcos::postprocess::Detection;
 use fcos::targets::{AssignConfig, Assigner, Targets};
 use fcos::train::{TrainConfig, Trainer};
-use fcos::{BBox, LocationRule, Locations, Size};
+use fcos::{BBox, LocationRule, Locations, Scale, Size};
 use fcos_tests::worst;
 use image::RgbImage;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -181,8 +181,8 @@ fn prepare(
     preprocess: &PreprocessConfig,
 ) -> (Vec<Prepared>, Vec<f32>, [usize; 4]) {
     let prepared: Vec<_> = which.map(|i| preprocess.apply(&picture(i))).into();
-    let (pixels, shape) = preprocess.pad_batch(&prepared);
-    (prepared, pixels, shape)
+    let batch = preprocess.pad_batch(&prepared);
+    (prepared, batch.pixels, batch.shape)
 }
 
 #[test]
@@ -408,7 +408,7 @@ fn targets_losses_and_gradients_equal_torchvisions() {
     let assigner = Assigner::new(&AssignConfig::torchvision(&strides), &locations).expect("valid");
     let targets: Vec<Targets> = (0..2)
         .map(|i| {
-            let (x, y) = prepared[i].scale;
+            let Scale { x, y } = prepared[i].scale;
             let scaled: Vec<BBox> = boxes()[i].iter().map(|b| b.scale(x, y)).collect();
             assigner.assign(&scaled, LABELS[i]).expect("valid")
         })

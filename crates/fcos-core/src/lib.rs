@@ -21,6 +21,7 @@
 //! ```
 
 mod bbox;
+mod chain;
 mod classes;
 mod files;
 mod iou;
@@ -29,9 +30,11 @@ mod ltrb;
 pub mod okabe_ito;
 mod outputs;
 mod rng;
+mod scale;
 mod setting;
 
 pub use bbox::BBox;
+pub use chain::error_chain;
 pub use classes::{COCO_CATEGORY_IDS, ClassList, ClassListError};
 pub use files::{sync_folder, temporary_name, write_atomically};
 pub use iou::iou_from_areas;
@@ -39,6 +42,7 @@ pub use locations::{Grid, LocationRule, Locations, Size, pyramid_grids};
 pub use ltrb::{DistanceUnit, Ltrb, Point};
 pub use outputs::Outputs;
 pub use rng::Rng;
+pub use scale::Scale;
 pub use setting::SettingError;
 
 #[cfg(doctest)]

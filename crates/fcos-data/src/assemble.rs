@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use fcos_core::{BBox, ClassList, Size};
+use fcos_core::{BBox, ClassList, Size, error_chain};
 
 use crate::annotations::Classes;
 use crate::report::{Finding, FindingKind, HealthReport};
@@ -113,6 +113,7 @@ impl Assembly {
     }
 
     fn add_object(&mut self, object: &Object) {
+        // Other tools look objects up by id, this crate doesn't.
         let repeated = object.id.filter(|&id| !self.annotation_ids.insert(id));
         if repeated.is_some() {
             self.note(FindingKind::DuplicateAnnotationId, object, String::new());
@@ -159,6 +160,7 @@ impl Assembly {
             self.note(FindingKind::DegenerateBox, object, detail);
             return None;
         }
+        // What leaves the image is cut off; only more than rounding explains is worth a word.
         let (width, height) = (size.width as f64, size.height as f64);
         let clipped = full.clip(width as f32, height as f32);
         let overhang = [-x, -y, x + w - width, y + h - height];
@@ -226,7 +228,7 @@ fn find_size(path: &Path, annotated: Option<Size>) -> Result<Size, (FindingKind,
     if !path.is_file() {
         return Err((FindingKind::MissingFile, path.display().to_string()));
     }
-    let decode = || decode_size(path).map_err(|e| (FindingKind::UnreadableFile, e.to_string()));
+    let decode = || decode_size(path).map_err(|e| (FindingKind::UnreadableFile, error_chain(&e)));
     annotated.map_or_else(decode, Ok)
 }
 

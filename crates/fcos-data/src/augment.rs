@@ -3,12 +3,11 @@
 //! What is drawn is a pure function of a seed, a step (an iteration or an epoch) and the image's
 //! index; drawing and applying are apart, so that a draw can be logged, or replaced by hand.
 
-use fcos_core::BBox;
+use fcos_core::{BBox, Rng, SettingError};
 use image::{Rgb, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
 use crate::preprocess::MAX_SIDE;
-use fcos_core::Rng;
 
 /// Keeps these streams apart from others of the same seed.
 const STREAM: u64 = u64::from_be_bytes(*b"augment.");
@@ -28,6 +27,7 @@ pub struct AugmentConfig {
 /// The short sides to choose from, each as likely as the others, instead of the preprocessing's.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ShortSides {
     /// The preprocessing's own.
     #[default]
@@ -55,16 +55,6 @@ pub struct ColorJitter {
     pub contrast: f32,
     /// Of the saturation.
     pub saturation: f32,
-}
-
-/// A setting of [`AugmentConfig`] that is out of its range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("`augment.{setting}` must be {range}")]
-pub struct AugmentError {
-    /// The setting.
-    pub setting: &'static str,
-    /// The values that it takes.
-    pub range: &'static str,
 }
 
 /// What was drawn for one image.
@@ -106,32 +96,17 @@ impl AugmentConfig {
     ///
     /// # Errors
     /// The first setting that is out of its range.
-    pub fn validate(&self) -> Result<(), AugmentError> {
-        let ColorJitter {
-            brightness,
-            contrast,
-            saturation,
-        } = self.color_jitter;
-        let jitter = |by: f32| by.is_finite() && by >= 0.0;
-        let checks = [
-            (
-                (0.0..=1.0).contains(&self.horizontal_flip),
-                "horizontal_flip",
-                "in [0, 1]",
-            ),
-            (
-                self.short_sides.are_valid(),
-                "short_sides",
-                "in 1..=16384, and a range's min no greater than its max",
-            ),
-            (jitter(brightness), "color_jitter.brightness", "at least 0"),
-            (jitter(contrast), "color_jitter.contrast", "at least 0"),
-            (jitter(saturation), "color_jitter.saturation", "at least 0"),
-        ];
-        match checks.into_iter().find(|(ok, ..)| !ok) {
-            Some((_, setting, range)) => Err(AugmentError { setting, range }),
-            None => Ok(()),
-        }
+    pub fn validate(&self) -> Result<(), SettingError> {
+        let flip = self.horizontal_flip;
+        SettingError::check(
+            (0.0..=1.0).contains(&flip),
+            "horizontal_flip",
+            flip,
+            "in [0, 1]",
+        )?;
+        self.short_sides.validate()?;
+        let jitter = self.color_jitter.validate();
+        jitter.map_err(|error| error.within("color_jitter"))
     }
 
     /// Draws for the image of this index. `step` is the iteration or the epoch, whichever the
@@ -147,13 +122,15 @@ impl AugmentConfig {
 }
 
 impl ShortSides {
-    fn are_valid(&self) -> bool {
+    fn validate(&self) -> Result<(), SettingError> {
         let valid = |side: &usize| (1..=MAX_SIDE).contains(side);
-        match self {
+        let ok = match self {
             Self::Fixed => true,
             Self::List(sides) => sides.iter().all(valid),
             Self::Range { min, max } => valid(min) && valid(max) && min <= max,
-        }
+        };
+        let expected = format!("in 1..={MAX_SIDE}, and a range's min no greater than its max");
+        SettingError::check(ok, "short_sides", format_args!("{self:?}"), expected)
     }
 
     fn draw(&self, rng: &mut Rng) -> Option<usize> {
@@ -166,6 +143,18 @@ impl ShortSides {
 }
 
 impl ColorJitter {
+    fn validate(self) -> Result<(), SettingError> {
+        let parts = [
+            ("brightness", self.brightness),
+            ("contrast", self.contrast),
+            ("saturation", self.saturation),
+        ];
+        parts.into_iter().try_for_each(|(name, by)| {
+            let ok = by.is_finite() && by >= 0.0;
+            SettingError::check(ok, name, by, "at least 0 and finite")
+        })
+    }
+
     fn draw(self, rng: &mut Rng) -> ColorFactors {
         let mut factor = |by: f32| rng.uniform(1.0 - by, 1.0 + by).max(0.0);
         ColorFactors {

@@ -218,7 +218,7 @@ mod tests {
             (twice, "stands twice"),
         ];
         for (json, word) in cases {
-            let error = read(json).expect_err(word).to_string();
+            let error = fcos_core::error_chain(&read(json).expect_err(word));
             assert!(error.contains(word), "{error}");
         }
     }

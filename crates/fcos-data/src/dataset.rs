@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fcos_core::{BBox, ClassList, Size};
+use fcos_core::{BBox, ClassList, Size, error_chain};
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -204,6 +204,7 @@ impl Dataset {
                 unexpected,
             });
         }
+        // `old_labels[new]` is the label that the class had, `new_labels[old]` the one it gets.
         let old_label = |name| self.classes.iter().position(|n| n == name);
         let old_labels: Vec<usize> = classes.iter().filter_map(old_label).collect();
         self.category_ids = old_labels
@@ -273,7 +274,7 @@ impl Dataset {
             file_name: Some(record.file_name.clone()),
             image_id: Some(record.id),
             annotation_id: None,
-            detail: error.to_string(),
+            detail: error_chain(&error),
         }
     }
 }

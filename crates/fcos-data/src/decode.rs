@@ -1,3 +1,5 @@
+//! Image files, upright and in RGB.
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
@@ -17,7 +19,8 @@ use crate::DataError;
 /// # Errors
 /// [`DataError::Read`] if the file can't be opened, [`DataError::Decode`] if it is damaged, of
 /// another format than JPEG or PNG, or its samples take more than 512 MiB.
-pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
+pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage, DataError> {
+    let path = path.as_ref();
     let file = File::open(path).map_err(|e| DataError::read(path, e))?;
     let (decoder, orientation) = decoder(path, BufReader::new(file))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| DataError::decode(path, e))?;
@@ -29,7 +32,8 @@ pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
 ///
 /// # Errors
 /// As [`decode`].
-pub fn decode_size(path: &Path) -> Result<Size, DataError> {
+pub fn decode_size(path: impl AsRef<Path>) -> Result<Size, DataError> {
+    let path = path.as_ref();
     let open = || File::open(path).map_err(|e| DataError::read(path, e));
     let mut start = Vec::new();
     let read = open()?.take(HEADER).read_to_end(&mut start);

@@ -10,7 +10,7 @@ use fcos_core::{ClassListError, Size};
 #[non_exhaustive]
 pub enum DataError {
     /// A file can't be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -26,7 +26,10 @@ pub enum DataError {
         known: String,
     },
     /// The annotation file is no JSON, or not of COCO's layout.
-    #[error("{}:{}:{}: {source}", path.display(), source.line(), source.column())]
+    #[error(
+        "{}:{}:{}: no annotations in COCO's layout",
+        path.display(), source.line(), source.column()
+    )]
     Json {
         /// The file.
         path: PathBuf,
@@ -66,7 +69,7 @@ pub enum DataError {
         second: String,
     },
     /// The categories' names make no class list: there is none, or one stands twice.
-    #[error("{}: categories: {source}", path.display())]
+    #[error("{}: the categories make no class list", path.display())]
     Classes {
         /// The annotation file.
         path: PathBuf,
@@ -96,7 +99,7 @@ pub enum DataError {
         unexpected: Vec<String>,
     },
     /// An image file is damaged or of an unsupported format.
-    #[error("cannot decode {}: {source}", path.display())]
+    #[error("cannot decode {}", path.display())]
     Decode {
         /// The file.
         path: PathBuf,

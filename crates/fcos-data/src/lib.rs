@@ -1,4 +1,4 @@
-//! Data for object detection: COCO annotations with a health report, image decoding,
+//! Data for object detection: annotations (COCO) with a health report, image decoding,
 //! preprocessing, augmentation, batch order and a bounded, ordered loader.
 //!
 //! A training image goes through [`Dataset::load`], [`Augmentation::apply`],
@@ -24,8 +24,7 @@
 //!     preprocess.pad_batch(&images)
 //! })?;
 //! for batch in batches {
-//!     let (_pixels, shape) = batch?;
-//!     assert_eq!(shape, [4, 3, 64, 96]);
+//!     assert_eq!(batch?.shape, [4, 3, 64, 96]);
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -50,9 +49,7 @@ mod sampler;
 pub mod synthetic;
 
 pub use annotations::{Annotations, Category, ImageEntry, Object};
-pub use augment::{
-    AugmentConfig, AugmentError, Augmentation, ColorFactors, ColorJitter, ShortSides,
-};
+pub use augment::{AugmentConfig, Augmentation, ColorFactors, ColorJitter, ShortSides};
 pub use boxes::{AnnotatedImage, AnnotatedImages, LeftOut};
 pub use dataset::{Dataset, ImageRecord};
 pub use decode::{decode, decode_size};
@@ -60,7 +57,7 @@ pub use error::DataError;
 pub use fcos_core::Rng;
 pub use formats::{coco, read_annotations};
 pub use loader::{Loader, LoaderError};
-pub use preprocess::{ChannelOrder, Prepared, PreprocessConfig, PreprocessError, ValueRange};
+pub use preprocess::{ChannelOrder, PaddedBatch, Prepared, PreprocessConfig, ValueRange};
 pub use report::{Finding, FindingKind, HealthReport};
 pub use resize::{ResizeFilter, ResizeRule};
 pub use results::ResultRow;

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 
 /// Why a batch is missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LoaderError {
     /// Making it panicked.
     #[error("making batch {iteration} panicked: {message}")]

@@ -6,14 +6,14 @@ use image::RgbImage;
 use crate::resize::{Tap, rgb_bytes, torch_taps};
 
 /// What each byte becomes in each of the output's channels.
-pub(crate) struct Normalizer {
+pub(crate) struct ByteTables {
     /// The value of every byte, by output channel.
     pub tables: [[f32; 256]; 3],
     /// Index into an RGB pixel, by output channel.
     pub sources: [usize; 3],
 }
 
-impl Normalizer {
+impl ByteTables {
     /// An image at its own size.
     pub fn apply(&self, image: &RgbImage) -> Vec<f32> {
         let (tables, [s0, s1, s2]) = (&self.tables, self.sources);

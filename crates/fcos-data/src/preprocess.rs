@@ -2,11 +2,11 @@
 //!
 //! Naming: B images, H and W pixels of the (padded) input, S pixels of one channel.
 
-use fcos_core::Size;
+use fcos_core::{Scale, SettingError, Size};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::normalize::Normalizer;
+use crate::normalize::ByteTables;
 use crate::resize::{ResizeFilter, ResizeRule, resize_antialiased, resize_opencv};
 
 /// Order of the channels in the network's input; decoded images are RGB.
@@ -30,9 +30,10 @@ pub enum ValueRange {
 }
 
 /// How an image becomes the network's input: resized, normalised as `(x − mean) / std`, padded with
-/// zeros at the right and at the bottom. It belongs to the weights and is saved with them.
+/// zeros at the right and at the bottom. It belongs to the weights and is saved with them; a field that
+/// a file lacks has its default, so that older files stay readable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct PreprocessConfig {
     /// How the output's sides are rounded.
     pub resize: ResizeRule,
@@ -54,37 +55,6 @@ pub struct PreprocessConfig {
     pub pad_multiple: usize,
 }
 
-/// Why a [`PreprocessConfig`] can't be used.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum PreprocessError {
-    /// A length is 0, or so large that no image's memory could be had.
-    #[error("preprocessing: {field} must lie in 1..={max} pixels, found {found}")]
-    Length {
-        /// The field.
-        field: &'static str,
-        /// The length.
-        found: usize,
-        /// The greatest that is accepted.
-        max: usize,
-    },
-    /// A mean is not finite.
-    #[error("preprocessing: mean of channel {channel} is {mean}, must be finite")]
-    Mean {
-        /// Index of the channel.
-        channel: usize,
-        /// Its mean.
-        mean: f32,
-    },
-    /// A standard deviation is not a positive number.
-    #[error("preprocessing: std of channel {channel} is {std}, must be positive and finite")]
-    Std {
-        /// Index of the channel.
-        channel: usize,
-        /// Its standard deviation.
-        std: f32,
-    },
-}
-
 /// An image ready for a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
@@ -95,7 +65,24 @@ pub struct Prepared {
     pub size: Size,
     /// Resized width by original width, and likewise for the heights: boxes go from the original
     /// image to the network's input by [`BBox::scale`](fcos_core::BBox::scale) with these factors.
-    pub scale: (f32, f32),
+    pub scale: Scale,
+}
+
+/// The images of a batch as one block, padded to the same size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PaddedBatch {
+    /// The values of the tensor, row by row, channel by channel, image by image.
+    pub pixels: Vec<f32>,
+    /// Its shape, `[B, 3, H, W]`.
+    pub shape: [usize; 4],
+}
+
+impl PaddedBatch {
+    /// Width and height of the padded input.
+    pub fn size(&self) -> Size {
+        let [_, _, height, width] = self.shape;
+        Size { width, height }
+    }
 }
 
 /// The greatest side that an image may be resized to.
@@ -192,33 +179,34 @@ impl PreprocessConfig {
     }
 
     /// The same but for the short side: for multi-scale training.
+    #[must_use]
     pub fn with_short_side(self, short_side: usize) -> Self {
         Self { short_side, ..self }
     }
 
-    /// That the lengths and values make sense. The other functions take a length of 0 for 1, and
-    /// calculate with what they find in `mean` and `std`.
+    /// Checks that the lengths and values make sense.
+    ///
+    /// Whoever reads one from a file checks it (`DetectorConfig::load`, `TrainConfig::load`); who makes
+    /// one in code may. The other functions don't: they take a length of 0 for 1, and calculate with
+    /// what they find in `mean` and `std`.
     ///
     /// # Errors
-    /// The first rule that is broken.
-    pub fn validate(&self) -> Result<(), PreprocessError> {
+    /// The first setting that is out of its range.
+    pub fn validate(&self) -> Result<(), SettingError> {
         let lengths = [
             ("short_side", self.short_side, MAX_SIDE),
             ("long_side", self.long_side, MAX_SIDE),
             ("pad_multiple", self.pad_multiple, MAX_PAD_MULTIPLE),
         ];
-        for (field, found, max) in lengths {
-            if !(1..=max).contains(&found) {
-                return Err(PreprocessError::Length { field, found, max });
-            }
+        for (name, found, max) in lengths {
+            let expected = format!("in 1..={max} pixels");
+            SettingError::check((1..=max).contains(&found), name, found, expected)?;
         }
-        for (channel, (&mean, &std)) in self.mean.iter().zip(&self.std).enumerate() {
-            if !mean.is_finite() {
-                return Err(PreprocessError::Mean { channel, mean });
-            }
-            if !(std.is_finite() && std > 0.0) {
-                return Err(PreprocessError::Std { channel, std });
-            }
+        for (c, (&mean, &std)) in self.mean.iter().zip(&self.std).enumerate() {
+            let name = format_args!("mean[{c}]");
+            SettingError::check(mean.is_finite(), name, mean, "finite")?;
+            let (ok, name) = (std.is_finite() && std > 0.0, format_args!("std[{c}]"));
+            SettingError::check(ok, name, std, "above 0 and finite")?;
         }
         Ok(())
     }
@@ -226,13 +214,13 @@ impl PreprocessConfig {
     /// Resizes and normalises an image.
     ///
     /// ```
-    /// use fcos_core::Size;
+    /// use fcos_core::{Scale, Size};
     /// use fcos_data::PreprocessConfig;
     ///
     /// let image = image::RgbImage::from_pixel(640, 480, image::Rgb([255, 0, 0]));
     /// let prepared = PreprocessConfig::torchvision().apply(&image);
     /// assert_eq!(prepared.size, Size { width: 1066, height: 800 });
-    /// assert_eq!(prepared.scale, (1066.0 / 640.0, 800.0 / 480.0));
+    /// assert_eq!(prepared.scale, Scale { x: 1066.0 / 640.0, y: 800.0 / 480.0 });
     /// assert!((prepared.pixels[0] - (1.0 - 0.485) / 0.229).abs() < 1e-6);
     /// ```
     pub fn apply(&self, image: &RgbImage) -> Prepared {
@@ -243,18 +231,18 @@ impl PreprocessConfig {
         let size = self
             .resize
             .output_size(original, self.short_side, self.long_side);
-        let normalizer = self.normalizer();
+        let byte_tables = self.byte_tables();
         let pixels = match self.filter {
-            _ if size == original => normalizer.apply(image),
-            ResizeFilter::Bilinear => normalizer.apply(&resize_antialiased(image, size)),
-            ResizeFilter::BilinearOpenCv => normalizer.apply(&resize_opencv(image, size)),
-            ResizeFilter::BilinearNoAntialias => normalizer.apply_resized(image, size),
+            _ if size == original => byte_tables.apply(image),
+            ResizeFilter::Bilinear => byte_tables.apply(&resize_antialiased(image, size)),
+            ResizeFilter::BilinearOpenCv => byte_tables.apply(&resize_opencv(image, size)),
+            ResizeFilter::BilinearNoAntialias => byte_tables.apply_resized(image, size),
         };
         let ratio = |to: usize, from: usize| to as f32 / from.max(1) as f32;
-        let scale = (
-            ratio(size.width, original.width),
-            ratio(size.height, original.height),
-        );
+        let scale = Scale {
+            x: ratio(size.width, original.width),
+            y: ratio(size.height, original.height),
+        };
         Prepared {
             pixels,
             size,
@@ -272,25 +260,26 @@ impl PreprocessConfig {
         }
     }
 
-    /// One tensor of all images and its shape `[B, 3, H, W]`, where H×W is
-    /// [`padded_size`](Self::padded_size). The padding is 0, the mean colour.
-    pub fn pad_batch(&self, images: &[Prepared]) -> (Vec<f32>, [usize; 4]) {
+    /// One tensor of all images, H×W of which is [`padded_size`](Self::padded_size). The padding is
+    /// 0, the mean colour.
+    pub fn pad_batch(&self, images: &[Prepared]) -> PaddedBatch {
         let Size { width, height } = self.padded_size(images);
-        let mut batch = vec![0.0; images.len() * 3 * height * width];
-        let slots = batch.chunks_exact_mut(3 * height * width);
+        let mut pixels = vec![0.0; images.len() * 3 * height * width];
+        let slots = pixels.chunks_exact_mut(3 * height * width);
         for (image, slot) in images.iter().zip(slots) {
             copy_rows(image, slot, width, height);
         }
-        (batch, [images.len(), 3, height, width])
+        let shape = [images.len(), 3, height, width];
+        PaddedBatch { pixels, shape }
     }
 
-    fn normalizer(&self) -> Normalizer {
+    fn byte_tables(&self) -> ByteTables {
         let unit = match self.range {
             ValueRange::Unit => 255.0,
             ValueRange::Byte => 1.0,
         };
         let value = |c: usize, byte: usize| (byte as f32 / unit - self.mean[c]) / self.std[c];
-        Normalizer {
+        ByteTables {
             tables: std::array::from_fn(|c| std::array::from_fn(|byte| value(c, byte))),
             sources: match self.channels {
                 ChannelOrder::Rgb => [0, 1, 2],
@@ -383,10 +372,10 @@ mod tests {
             .iter()
             .map(|name| config.apply(&golden::image(&goldens, name)))
             .collect();
-        let (batch, shape) = config.pad_batch(&images);
+        let PaddedBatch { pixels, shape } = config.pad_batch(&images);
         let expected: Vec<usize> = serde_json::from_value(case["shape"].clone()).expect("a shape");
         assert_eq!(shape, expected[..]);
-        assert!(largest_difference(&batch, &golden::floats(&case["file"])) <= 1e-5);
+        assert!(largest_difference(&pixels, &golden::floats(&case["file"])) <= 1e-5);
     }
 
     #[test]
@@ -411,10 +400,10 @@ mod tests {
         let config = PreprocessConfig::default();
         let nothing = config.apply(&RgbImage::new(0, 5));
         assert_eq!((nothing.size.width, nothing.pixels.len()), (0, 0));
-        let (batch, shape) = config.pad_batch(&[nothing]);
-        assert_eq!(shape, [1, 3, 32, 32]);
-        assert!(batch.iter().all(|&v| v == 0.0));
-        assert_eq!(config.pad_batch(&[]).1, [0, 3, 32, 32]);
+        let padded = config.pad_batch(&[nothing]);
+        assert_eq!(padded.shape, [1, 3, 32, 32]);
+        assert!(padded.pixels.iter().all(|&v| v == 0.0));
+        assert_eq!(config.pad_batch(&[]).shape, [0, 3, 32, 32]);
     }
 
     #[test]
@@ -433,30 +422,29 @@ mod tests {
             assert_eq!(config.validate(), Ok(()), "{field}");
             for found in [0, max + 1, 1 << 63] {
                 set(&mut config, found);
-                let error = PreprocessError::Length { field, found, max };
-                assert_eq!(config.validate(), Err(error));
+                let error = config.validate().expect_err(field).to_string();
+                let expected = format!("{field} is {found}, but must be in 1..={max} pixels");
+                assert_eq!(error, expected);
             }
         }
-        let bad = PreprocessConfig {
+        let no_deviation = PreprocessConfig {
             std: [1.0, 0.0, 1.0],
             ..good
         };
-        assert_eq!(
-            bad.validate(),
-            Err(PreprocessError::Std {
-                channel: 1,
-                std: 0.0
-            })
-        );
-        let bad = PreprocessConfig {
+        let error = no_deviation.validate().expect_err("std").to_string();
+        assert_eq!(error, "std[1] is 0, but must be above 0 and finite");
+        let infinite = PreprocessConfig {
             mean: [0.0, 0.0, f32::INFINITY],
             ..good
         };
-        assert!(matches!(
-            bad.validate(),
-            Err(PreprocessError::Mean { channel: 2, .. })
-        ));
+        let error = infinite.validate().expect_err("mean").to_string();
+        assert_eq!(error, "mean[2] is inf, but must be finite");
+    }
 
+    /// A field that is new must not make the files unreadable that were written without it.
+    #[test]
+    fn files_may_lack_fields_but_have_none_that_is_unknown() {
+        let good = PreprocessConfig::official();
         let json = serde_json::to_string(&good).expect("serialises");
         assert_eq!(
             serde_json::from_str::<PreprocessConfig>(&json).expect("parses"),
@@ -464,5 +452,8 @@ mod tests {
         );
         let unknown = json.replace("short_side", "min_side");
         assert!(serde_json::from_str::<PreprocessConfig>(&unknown).is_err());
+        let short: PreprocessConfig =
+            serde_json::from_str(r#"{"short_side": 600}"#).expect("the rest has defaults");
+        assert_eq!(short, PreprocessConfig::default().with_short_side(600));
     }
 }

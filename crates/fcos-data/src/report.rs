@@ -57,6 +57,12 @@ impl FindingKind {
     }
 }
 
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.describe())
+    }
+}
+
 /// One finding and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 /// one would exceed `long`, and keep the aspect ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ResizeRule {
     /// Official FCOS and ATSS (maskrcnn-benchmark): the short side, where the limit lowers it, is
     /// rounded (half to even), and the long side that follows from it is truncated.
@@ -90,6 +91,7 @@ fn fit(sides: [f64; 2], (short, long): (f64, f64)) -> [f64; 2] {
 /// How pixels in between are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ResizeFilter {
     /// Pillow's bilinear on bytes (official FCOS, ATSS, detectron2): antialiased, the triangle
     /// widens when the image shrinks. Within 1/255 of Pillow.

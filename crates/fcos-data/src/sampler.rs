@@ -1,6 +1,8 @@
+//! Which image is in which batch.
+
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fcos_core::Rng;
+use fcos_core::{Rng, SettingError};
 
 /// Keeps this stream apart from others of the same seed.
 const STREAM: u64 = u64::from_be_bytes(*b"sampler.");
@@ -36,14 +38,15 @@ pub struct BatchSampler {
 }
 
 /// Why batches can't be drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SamplerError {
     /// There is nothing to draw from.
     #[error("there is no image to draw batches from")]
     NoImages,
-    /// Batches of nothing.
-    #[error("the batch size must be at least 1")]
-    ZeroBatchSize,
+    /// The batch size is 0.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
 }
 
 /// The batches that become full in one epoch.
@@ -84,9 +87,8 @@ impl BatchSampler {
         if groups.is_empty() {
             return Err(SamplerError::NoImages);
         }
-        if batch_size == 0 {
-            return Err(SamplerError::ZeroBatchSize);
-        }
+        SettingError::check(batch_size > 0, "batch_size", batch_size, "at least 1")?;
+        // Groups may have any numbers; from here on they are counted from 0 without gaps.
         let mut names = groups.to_vec();
         names.sort_unstable();
         names.dedup();
@@ -107,6 +109,7 @@ impl BatchSampler {
 
     /// Indices of the images in the batch of this iteration: as many as the batch size.
     pub fn batch(&self, iteration: u64) -> Vec<usize> {
+        // Neighbouring iterations mostly lie in one epoch, so the latest plan is kept.
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(batch) = latest.as_ref().and_then(|epoch| epoch.batch(iteration)) {
             return batch.to_vec();
@@ -146,7 +149,9 @@ impl BatchSampler {
         self.members.iter().map(full).sum()
     }
 
+    /// All batches that become full in an epoch.
     fn plan(&self, epoch: u128) -> Epoch {
+        // Each group's batch that is being filled; it begins with what earlier epochs left over.
         let mut open = self.carried(epoch);
         let mut batches = Vec::new();
         for image in self.order(epoch) {
@@ -165,10 +170,12 @@ impl BatchSampler {
     /// What each group has left at the beginning of an epoch, in the order it was taken: the last
     /// images of its preceding epochs, of several where the group is smaller than a batch.
     fn carried(&self, epoch: u128) -> Vec<Vec<usize>> {
+        // All of a group's images so far went into full batches, but for the remainder.
         let left = |&members: &usize| (epoch * members as u128 % self.batch_size as u128) as usize;
         let left: Vec<usize> = self.members.iter().map(left).collect();
         let mut carried = vec![Vec::new(); left.len()];
         let mut before = epoch;
+        // Which images those are says a walk back through the epochs; nothing was remembered.
         while carried
             .iter()
             .zip(&left)
@@ -288,9 +295,7 @@ mod tests {
             BatchSampler::new(0, 2, 0).err(),
             Some(SamplerError::NoImages)
         );
-        assert_eq!(
-            BatchSampler::new(2, 0, 0).err(),
-            Some(SamplerError::ZeroBatchSize)
-        );
+        let error = BatchSampler::new(2, 0, 0).expect_err("no size").to_string();
+        assert_eq!(error, "batch_size is 0, but must be at least 1");
     }
 }

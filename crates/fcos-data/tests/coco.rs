@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fcos_core::{BBox, ClassList};
+use fcos_core::{BBox, ClassList, error_chain};
 use fcos_data::{
     Annotations, Category, DataError, Dataset, Finding, FindingKind, HealthReport, ImageEntry,
     Object,
@@ -260,10 +260,13 @@ fn refused_files() {
     let twice = format!("{IMAGES}, {}", r#"{"id": 2, "file_name": "c.png"}"#);
     let gone = r#"{"id": 1, "file_name": "gone.png"}"#;
     let cases = [
-        (String::new(), "instances.json:1:0: EOF"),
+        (
+            String::new(),
+            "instances.json:1:0: no annotations in COCO's layout: EOF",
+        ),
         (
             "{\"images\": [\n{]".into(),
-            "instances.json:2:2: key must be a string",
+            "instances.json:2:2: no annotations in COCO's layout: key must be a string",
         ),
         ("[]".into(), "instances.json:1:"),
         (r#"{"annotations": []}"#.into(), "missing field `images`"),
@@ -314,7 +317,7 @@ fn refused_files() {
         ),
     ];
     for (json, expected) in cases {
-        let error = files.read(&json).expect_err(&json).to_string();
+        let error = error_chain(&files.read(&json).expect_err(&json));
         assert!(error.contains(expected), "{json}\n{error}");
         assert!(error.contains("instances.json"), "{error}");
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fcos_core::ClassList;
+use fcos_core::{ClassList, error_chain};
 use fcos_data::{Annotations, Dataset, HealthReport, read_annotations};
 use fcos_model::Pipeline;
 
@@ -132,7 +132,11 @@ impl Validation {
             if skipped == self.len() {
                 return Err(first.into());
             }
-            tracing::warn!(skipped, %first, "val images that can't be loaded");
+            tracing::warn!(
+                skipped,
+                first = error_chain(&first),
+                "val images that can't be loaded"
+            );
         }
         Ok(rows)
     }

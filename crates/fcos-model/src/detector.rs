@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::tensor::Device;
-use fcos_core::{ClassList, LocationRule};
+use fcos_core::{ClassList, LocationRule, SettingError};
 use fcos_data::PreprocessConfig;
 use fcos_postprocess::PostprocessConfig;
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,10 @@ impl DetectorConfig {
         let (model, mut config): (Fcos, Self) = weights::load(path, device)?;
         config.model = model.config().clone();
         let of = || path.to_path_buf();
-        let invalid = |source| WeightsError::Preprocess { path: of(), source };
+        let invalid = |error: SettingError| WeightsError::Preprocess {
+            path: of(),
+            source: error.within("preprocess"),
+        };
         config.preprocess.validate().map_err(invalid)?;
         let invalid = |source| WeightsError::Postprocess { path: of(), source };
         config.postprocess.validate().map_err(invalid)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use burn::module::Module;
 use burn::tensor::{DataError, Device, ExecutionError, Tensor, TensorData, Transaction};
 use fcos_core::{Locations, Outputs, Size};
-use fcos_data::{Prepared, PreprocessConfig};
+use fcos_data::{PaddedBatch, Prepared, PreprocessConfig};
 use fcos_postprocess::{
     Detection, PostprocessConfig, PostprocessError, Postprocessed, postprocess_counted,
     scale_to_original,
@@ -120,7 +120,7 @@ impl Pipeline {
         let start = Instant::now();
         let apply = |image: &&RgbImage| self.config.preprocess.apply(image);
         let prepared: Vec<Prepared> = images.iter().map(apply).collect();
-        let (pixels, shape) = self.config.preprocess.pad_batch(&prepared);
+        let PaddedBatch { pixels, shape } = self.config.preprocess.pad_batch(&prepared);
         let input = self.upload(pixels, shape);
         let started = Started {
             pipeline: self,
@@ -224,7 +224,8 @@ impl Started<'_> {
             width: image.width() as usize,
             height: image.height() as usize,
         };
-        scale_to_original(&mut found.detections, prepared.scale, original)?;
+        let scale = (prepared.scale.x, prepared.scale.y);
+        scale_to_original(&mut found.detections, scale, original)?;
         if settings.nms.legacy_plus_one {
             found.detections.iter_mut().for_each(include_last_pixel);
         }

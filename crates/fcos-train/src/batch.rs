@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fcos_core::Locations;
+use fcos_core::{Locations, Scale};
 use fcos_data::{AugmentConfig, BatchSampler, Dataset, Prepared, PreprocessConfig};
 use fcos_loss::{BatchCounts, LossTargets};
 use fcos_targets::{AssignConfig, Assigner, Targets};
@@ -74,10 +74,8 @@ impl BatchMaker {
         let samples = indices.iter().map(|&index| self.sample(index, iteration));
         let (prepared, annotated): (Vec<Prepared>, Vec<Annotated>) =
             samples.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-        let (pixels, shape) = self.preprocess.pad_batch(&prepared);
-        let [_, _, height, width] = shape;
-        let input = fcos_core::Size { width, height };
-        let locations = Locations::new(input, &self.strides, self.location_rule);
+        let batch = self.preprocess.pad_batch(&prepared);
+        let locations = Locations::new(batch.size(), &self.strides, self.location_rule);
         let targets = self.assign(&annotated, &locations)?;
         Ok(HostBatch {
             image_ids: annotated.iter().map(|a| a.image_id).collect(),
@@ -85,8 +83,8 @@ impl BatchMaker {
                 .iter()
                 .map(|t| BatchCounts::from_targets(&t.labels, &t.centerness))
                 .sum(),
-            pixels,
-            shape,
+            pixels: batch.pixels,
+            shape: batch.shape,
             targets,
         })
     }
@@ -102,7 +100,7 @@ impl BatchMaker {
             None => &self.preprocess,
         };
         let prepared = preprocess.apply(&image);
-        let (sx, sy) = prepared.scale;
+        let Scale { x: sx, y: sy } = prepared.scale;
         let (width, height) = (prepared.size.width as f32, prepared.size.height as f32);
         let scaled = boxes.iter().map(|b| b.scale(sx, sy).clip(width, height));
         // A sliver may lose its extent to rounding; there is nothing left to learn from then.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fcos_core::LocationRule;
+use fcos_core::{LocationRule, SettingError};
 use fcos_data::{AugmentConfig, Dataset, PreprocessConfig};
 use fcos_loss::LossConfig;
 use fcos_model::{ANCHOR_SIDE, BoxActivation, DetectorConfig, FcosConfig};
@@ -109,8 +109,9 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<(), TrainError> {
         self.recipe.validate()?;
         self.model.validate()?;
-        self.preprocess.validate()?;
-        self.augment.validate()?;
+        let within = |table| move |error: SettingError| error.within(table);
+        self.preprocess.validate().map_err(within("preprocess"))?;
+        self.augment.validate().map_err(within("augment"))?;
         let levels = self.model.num_levels();
         let assign = self.assign.validate(levels);
         assign.map_err(TrainError::AssignSettings)?;

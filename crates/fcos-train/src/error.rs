@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use fcos_data::{AugmentError, DataError, HealthReport, PreprocessError, SamplerError};
+use fcos_core::SettingError;
+use fcos_data::{DataError, HealthReport, SamplerError};
 use fcos_eval::EvalError;
 use fcos_eval::curves::CurvesError;
 use fcos_loss::LossConfigError;
@@ -92,12 +93,9 @@ pub enum TrainError {
     /// Something is wrong with the data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Preprocessing settings are out of range.
+    /// Preprocessing or augmentation settings are out of range.
     #[error(transparent)]
-    Preprocess(#[from] PreprocessError),
-    /// Augmentation settings are out of range.
-    #[error(transparent)]
-    Augment(#[from] AugmentError),
+    DataSetting(#[from] SettingError),
     /// The assignment's settings are out of range, or don't fit the network.
     #[error("assign: {0}")]
     AssignSettings(#[source] AssignError),

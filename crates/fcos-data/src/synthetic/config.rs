@@ -1,6 +1,7 @@
-use serde::{Deserialize, Serialize};
+//! What is to be generated.
 
-use super::SyntheticError;
+use fcos_core::SettingError;
+use serde::{Deserialize, Serialize};
 
 /// What a generated data set holds; the same configuration always gives the same files.
 ///
@@ -64,8 +65,8 @@ impl SyntheticConfig {
     /// Checks every field against its documented range.
     ///
     /// # Errors
-    /// [`SyntheticError::InvalidConfig`] with the first field that is outside.
-    pub fn validate(&self) -> Result<(), SyntheticError> {
+    /// The first field that is outside.
+    pub fn validate(&self) -> Result<(), SettingError> {
         ordered("width", self.width, [16, 4096])?;
         ordered("height", self.height, [16, 4096])?;
         ordered("objects", self.objects, [1, 64])?;
@@ -83,44 +84,27 @@ impl SyntheticConfig {
     }
 }
 
-fn ordered(
-    field: &'static str,
-    [low, high]: [u32; 2],
-    limits: [u32; 2],
-) -> Result<(), SyntheticError> {
-    if limits[0] <= low && low <= high && high <= limits[1] {
-        return Ok(());
-    }
-    Err(SyntheticError::InvalidConfig {
-        field,
-        value: format!("[{low}, {high}]"),
-        expected: format!("a range within {} to {}", limits[0], limits[1]),
-    })
+fn ordered(name: &str, [low, high]: [u32; 2], [min, max]: [u32; 2]) -> Result<(), SettingError> {
+    let ok = min <= low && low <= high && high <= max;
+    let expected = format!("a range within {min} to {max}");
+    SettingError::check(ok, name, format_args!("[{low}, {high}]"), expected)
 }
 
-fn within(field: &'static str, value: f32, [low, high]: [f32; 2]) -> Result<(), SyntheticError> {
+fn within(name: &str, value: f32, [low, high]: [f32; 2]) -> Result<(), SettingError> {
     // NaN is within no range.
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    Err(SyntheticError::InvalidConfig {
-        field,
-        value: value.to_string(),
-        expected: format!("a number within {low} to {high}"),
-    })
+    let ok = (low..=high).contains(&value);
+    let expected = format!("a number within {low} to {high}");
+    SettingError::check(ok, name, value, expected)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rejected(change: impl Fn(&mut SyntheticConfig)) -> &'static str {
+    fn rejected(change: impl Fn(&mut SyntheticConfig)) -> String {
         let mut config = SyntheticConfig::default();
         change(&mut config);
-        match config.validate() {
-            Err(SyntheticError::InvalidConfig { field, .. }) => field,
-            other => panic!("{config:?}: {other:?}"),
-        }
+        config.validate().expect_err("out of range").setting
     }
 
     #[test]

@@ -1,18 +1,16 @@
+//! Why nothing was generated.
+
 use std::path::PathBuf;
+
+use fcos_core::SettingError;
 
 /// Why a data set could not be generated.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SyntheticError {
     /// A configuration field is outside its range.
-    #[error("{field} is {value}, but must be {expected}")]
-    InvalidConfig {
-        /// The field of [`SyntheticConfig`](super::SyntheticConfig).
-        field: &'static str,
-        /// What it holds.
-        value: String,
-        /// What it may hold.
-        expected: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The target has no name to derive the temporary folder's from, as with `/` or `..`.
     #[error("{} does not name a folder that can be created", path.display())]
     NoFolderName {
@@ -26,7 +24,7 @@ pub enum SyntheticError {
         path: PathBuf,
     },
     /// A file or folder cannot be read, written, renamed or removed.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot write, read or remove {}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -34,7 +32,7 @@ pub enum SyntheticError {
         source: std::io::Error,
     },
     /// An image cannot be encoded.
-    #[error("cannot encode {}: {source}", path.display())]
+    #[error("cannot encode {}", path.display())]
     Encode {
         /// The image file.
         path: PathBuf,
@@ -42,7 +40,7 @@ pub enum SyntheticError {
         source: image::ImageError,
     },
     /// A JSON file cannot be written.
-    #[error("cannot serialise {}: {source}", path.display())]
+    #[error("cannot serialise {}", path.display())]
     Json {
         /// The file.
         path: PathBuf,

@@ -158,9 +158,12 @@ fn paint(
 fn object_colors(rng: &mut Rng, hue: f32, under: Color) -> [Color; 2] {
     [(); 2].map(|()| {
         let candidates = [(); 3].map(|()| hued_color(rng, hue));
-        let better = |a: Color, b: Color| match contrast(b, under) > contrast(a, under) {
-            true => b,
-            false => a,
+        let better = |a: Color, b: Color| {
+            if contrast(b, under) > contrast(a, under) {
+                b
+            } else {
+                a
+            }
         };
         candidates.into_iter().fold(under, better)
     })

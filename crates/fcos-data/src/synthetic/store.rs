@@ -109,12 +109,16 @@ impl Split {
 /// byte whatever the number of threads. Two processes must not generate the same `dir` at once.
 ///
 /// # Errors
-/// [`SyntheticError::InvalidConfig`] for a field outside its range,
+/// [`SyntheticError::Setting`] for a field outside its range,
 /// [`SyntheticError::ForeignFolder`] if `dir` would have to be replaced, or a `<dir>.partial` removed,
 /// but holds something else beside a data set's entries or has no manifest; then all stays untouched,
 /// [`SyntheticError::NoFolderName`] for a path such as `..`, and the kinds for files that cannot be
 /// read or written.
-pub fn generate(dir: &Path, config: &SyntheticConfig) -> Result<SyntheticDataset, SyntheticError> {
+pub fn generate(
+    dir: impl AsRef<Path>,
+    config: &SyntheticConfig,
+) -> Result<SyntheticDataset, SyntheticError> {
+    let dir = dir.as_ref();
     config.validate()?;
     let existing = read_manifest(dir)?;
     if let Some(manifest) = existing.filter(|m| is_current(m, config) && is_complete(dir, m)) {
@@ -216,9 +220,10 @@ fn partial_folder(dir: &Path) -> Result<PathBuf, SyntheticError> {
 /// leaves one that still is.
 fn remove_folder(dir: &Path) -> Result<(), SyntheticError> {
     for path in split_entries(dir).iter().map(PathBuf::as_path).chain([dir]) {
-        let removed = match path.is_dir() {
-            true => fs::remove_dir_all(path),
-            false => fs::remove_file(path),
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(path)
+        } else {
+            fs::remove_file(path)
         };
         match removed {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error(path, e)),

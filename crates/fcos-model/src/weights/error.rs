@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use fcos_data::PreprocessError;
+use fcos_core::SettingError;
 use fcos_postprocess::PostprocessError;
 
 use super::{Format, VERSION};
@@ -170,7 +170,7 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: PreprocessError,
+        source: SettingError,
     },
     /// Detections can't be made as the file says.
     #[error("{}: {source}", path.display())]
