@@ -1,51 +1,277 @@
-//! One home for every formula, and arrows that point one way.
+//! Arrows that point one way, one home for every formula, and no library that chooses a backend.
+//!
+//! The last two are a search through the sources' text. Where it stops what it should not, the message
+//! says which list to change, and the tests at the end say what is meant to be found.
 
 use std::path::{Path, PathBuf};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+fn crates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates")
 }
 
-/// All lines of the library crates' sources with their file, without tests and comments.
-fn library_lines() -> Vec<(PathBuf, String)> {
-    let mut files = Vec::new();
-    let mut folders = vec![root().join("crates")];
+/// The crates from the lowest layer to the highest. A crate may use those of lower layers only.
+const LAYERS: [&[&str]; 7] = [
+    &["fcos-core"],
+    &[
+        "fcos-targets",
+        "fcos-loss",
+        "fcos-postprocess",
+        "fcos-data",
+        "fcos-kernels",
+    ],
+    &["fcos-model"],
+    &["fcos-eval"],
+    &["fcos-train"],
+    &["fcos"],
+    &["fcos-cli"],
+];
+
+/// A crate and what it depends on.
+struct Manifest {
+    name: String,
+    dependencies: Vec<String>,
+}
+
+fn layer(name: &str) -> Option<usize> {
+    LAYERS.iter().position(|names| names.contains(&name))
+}
+
+/// What is wrong with the crates' dependencies on each other.
+fn wrong_arrows(manifests: &[Manifest]) -> Vec<String> {
+    let wrong = |manifest: &Manifest| -> Vec<String> {
+        let name = &manifest.name;
+        let Some(own) = layer(name) else {
+            return vec![format!("{name} has no place in `LAYERS`: give it one")];
+        };
+        let ours = manifest.dependencies.iter().filter(|d| is_ours(d));
+        let above = ours.filter(|d| layer(d).is_none_or(|other| other >= own));
+        above
+            .map(|d| format!("{name} depends on {d}, which is not of a lower layer"))
+            .collect()
+    };
+    manifests.iter().flat_map(wrong).collect()
+}
+
+fn is_ours(dependency: &str) -> bool {
+    dependency == "fcos" || dependency.starts_with("fcos-")
+}
+
+fn manifests() -> Vec<Manifest> {
+    let folders = std::fs::read_dir(crates()).expect("a folder");
+    let paths = folders.map(|entry| entry.expect("an entry").path().join("Cargo.toml"));
+    paths.filter(|path| path.is_file()).map(manifest).collect()
+}
+
+fn manifest(path: PathBuf) -> Manifest {
+    let text = std::fs::read_to_string(path).expect("text");
+    let manifest: toml::Table = text.parse().expect("TOML");
+    let tables = ["dependencies", "build-dependencies"];
+    let tables = tables.iter().filter_map(|t| manifest.get(*t)?.as_table());
+    Manifest {
+        name: manifest["package"]["name"].as_str().expect("text").into(),
+        dependencies: tables.flat_map(|t| t.keys().cloned()).collect(),
+    }
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let manifests = manifests();
+    assert!(manifests.iter().any(|m| m.name == "fcos-core"));
+    let wrong = wrong_arrows(&manifests);
+    assert!(
+        wrong.is_empty(),
+        "{}\nMove what both need into a lower crate (docs/architecture.md).",
+        wrong.join("\n")
+    );
+}
+
+/// A library's source: the file's path below `crates/`, with slashes on every system, and its lines
+/// without comments and tests.
+struct Source {
+    file: String,
+    lines: Vec<(usize, String)>,
+}
+
+impl Source {
+    fn new(file: impl Into<String>, text: &str) -> Self {
+        let text = text.replace("\r\n", "\n");
+        let code = text.split("#[cfg(test)]\nmod tests").next();
+        let lines = (1..).zip(code.unwrap_or_default().lines());
+        Self {
+            file: file.into(),
+            lines: lines
+                .filter(|(_, line)| !line.trim_start().starts_with("//"))
+                .map(|(number, line)| (number, line.to_string()))
+                .collect(),
+        }
+    }
+}
+
+/// The sources of all crates in the folder `crates`, without files of tests.
+fn sources(crates: &Path) -> Vec<Source> {
+    let (mut sources, mut folders) = (Vec::new(), vec![crates.to_path_buf()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).expect("a folder") {
             let path = entry.expect("an entry").path();
+            let below = path.strip_prefix(crates).expect("below it");
+            let names: Vec<_> = below.iter().map(|n| n.to_string_lossy()).collect();
+            let file = names.join("/");
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                files.push(path);
+            } else if names.iter().any(|n| n == "src")
+                && file.ends_with(".rs")
+                && !file.ends_with("tests.rs")
+            {
+                let text = std::fs::read_to_string(&path).expect("text");
+                sources.push(Source::new(file, &text));
             }
         }
     }
-    let is_test = |f: &Path| f.to_string_lossy().ends_with("tests.rs");
-    files.retain(|f| f.components().any(|c| c.as_os_str() == "src") && !is_test(f));
-    let lines = |file: PathBuf| {
-        let text = std::fs::read_to_string(&file).expect("text");
-        let code = text
-            .split("#[cfg(test)]\nmod tests")
-            .next()
-            .unwrap_or_default()
-            .to_string();
-        let code: Vec<_> = code
-            .lines()
-            .filter(|l| !l.trim_start().starts_with("//"))
-            .collect();
-        code.into_iter()
-            .map(|l| (file.clone(), l.to_string()))
-            .collect::<Vec<_>>()
-    };
-    files.into_iter().flat_map(lines).collect()
+    sources.sort_by(|a, b| a.file.cmp(&b.file));
+    sources
 }
 
-fn homes(is_one: impl Fn(&str) -> bool) -> Vec<String> {
-    let found = library_lines().into_iter().filter(|(_, line)| is_one(line));
-    let mut homes: Vec<_> = found.map(|(file, _)| file.display().to_string()).collect();
-    homes.sort();
-    homes.dedup();
-    homes
+/// Something that is done in one place only.
+struct Home {
+    /// What it is: completes "… has one home".
+    what: &'static str,
+    /// The file or folder that it lives in, below `crates/`.
+    home: &'static str,
+    /// What to do instead of doing it elsewhere.
+    instead: &'static str,
+    /// Other files whose lines only look like it.
+    alike: &'static [&'static str],
+    /// Whether a line looks as if it did it.
+    does: fn(&str) -> bool,
+}
+
+impl Home {
+    /// The lines elsewhere that look as if they did it, with their places.
+    fn strays(&self, sources: &[Source]) -> Vec<String> {
+        let elsewhere = |s: &&Source| {
+            !s.file.starts_with(self.home) && !self.alike.iter().any(|a| s.file == *a)
+        };
+        let lines = sources
+            .iter()
+            .filter(elsewhere)
+            .flat_map(|s| s.lines.iter().map(move |line| (&s.file, line)));
+        lines
+            .filter(|(_, (_, line))| (self.does)(line))
+            .map(|(file, (number, line))| format!("crates/{file}:{number}: {}", line.trim()))
+            .collect()
+    }
+
+    fn assert(&self, sources: &[Source]) {
+        let strays = self.strays(sources);
+        assert!(
+            strays.is_empty(),
+            "{} has one home, crates/{}, but\n{}\nlooks like a second one. {}. If it only looks like \
+             it, add the file to `alike` in tests/architecture.rs.",
+            self.what,
+            self.home,
+            strays.join("\n"),
+            self.instead,
+        );
+    }
+}
+
+/// Whether a line looks as if it computed how far two boxes overlap.
+fn is_overlap(line: &str) -> bool {
+    const MEASURES: [&str; 4] = ["iou", "giou", "diou", "ciou"];
+    let code = line.replace(' ', "");
+    let name = function_name(line).unwrap_or_default();
+    let last = name.rsplit('_').next().unwrap_or_default();
+    MEASURES.contains(&last)
+        || name.ends_with("iou_matrix")
+        || code.contains("intersection")
+        || (code.contains("x2") && code.contains("min("))
+}
+
+/// Whether a line looks as if it placed locations on an input.
+fn is_grid(line: &str) -> bool {
+    const PARTS: [&str; 5] = [
+        "div_ceil(stride",
+        "stride/2",
+        "0.5*stride",
+        "stride*0.5",
+        "0.5)*stride",
+    ];
+    let code = line.replace(' ', "");
+    PARTS.iter().any(|part| code.contains(part))
+}
+
+/// Whether a line chooses a backend.
+fn is_backend(line: &str) -> bool {
+    const CHOICES: [&str; 6] = ["flex", "default", "cuda", "wgpu", "ndarray", "enumerate"];
+    CHOICES
+        .iter()
+        .any(|name| line.contains(&format!("Device::{name}")))
+}
+
+fn function_name(line: &str) -> Option<&str> {
+    line.split_once("fn ")?.1.split(['(', '<']).next()
+}
+
+const OVERLAP: Home = Home {
+    what: "the overlap of boxes",
+    home: "fcos-core/src/",
+    instead: "Use `BBox::iou` and its like, or `iou_from_areas`",
+    alike: &[
+        "fcos-loss/src/iou.rs",        // on tensors
+        "fcos-postprocess/src/nms.rs", // many boxes at a time
+    ],
+    does: is_overlap,
+};
+
+const GRID: Home = Home {
+    what: "the grid of locations",
+    home: "fcos-core/src/",
+    instead: "Use `Locations` or `pyramid_grids`",
+    alike: &["fcos-kernels/src/cpu/im2col.rs"], // a convolution's columns
+    does: is_grid,
+};
+
+const BACKENDS: Home = Home {
+    what: "the choice of a backend",
+    home: "fcos/src/device/",
+    instead: "Take a `&Device` as an argument",
+    alike: &[],
+    does: is_backend,
+};
+
+#[test]
+fn boxes_overlap_in_one_home() {
+    OVERLAP.assert(&sources(&crates()));
+}
+
+#[test]
+fn locations_have_one_home() {
+    GRID.assert(&sources(&crates()));
+}
+
+#[test]
+fn libraries_choose_no_backend() {
+    BACKENDS.assert(&sources(&crates()));
+}
+
+/// What is wrong with the home of a formula that a piece of text betrays.
+fn misplaced(text: &str, home: &str, sources: &[Source]) -> Option<String> {
+    let has = |s: &&Source| s.lines.iter().any(|(_, line)| line.contains(text));
+    let files: Vec<_> = sources
+        .iter()
+        .filter(has)
+        .map(|s| s.file.as_str())
+        .collect();
+    match files[..] {
+        [file] if file == home => None,
+        [] => Some(format!(
+            "`{text}` is nowhere: if it has another name now, say so in tests/architecture.rs"
+        )),
+        _ => Some(format!(
+            "`{text}` has one home, {home}, but stands in {files:?}: call what is there; if it moved, \
+             say so in tests/architecture.rs"
+        )),
+    }
 }
 
 #[test]
@@ -63,39 +289,33 @@ fn every_formula_has_one_home() {
         ("fn clip_global_norm(", "fcos-train/src/learner.rs"),
         ("fn sigmoid_focal_loss(", "fcos-loss/src/focal.rs"),
     ];
-    for (formula, home) in cases {
-        let homes = homes(|line| line.contains(formula));
-        assert!(
-            homes.len() == 1 && homes[0].ends_with(home),
-            "`{formula}` in {homes:?}"
-        );
-    }
+    let sources = sources(&crates());
+    let wrong = cases.map(|(text, home)| misplaced(text, home, &sources));
+    let wrong: Vec<_> = wrong.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Whether a line looks as if it computed an IoU.
-fn is_overlap(line: &str) -> bool {
-    let code = line.replace(' ', "");
-    function_name(line).is_some_and(|name| name.contains("iou"))
-        || code.contains("intersection")
-        || (code.contains("x2") && code.contains("min("))
-}
-
-/// Whether a line looks as if it placed locations on an input.
-fn is_grid(line: &str) -> bool {
-    let code = line.replace(' ', "");
-    let name = function_name(line).unwrap_or_default();
-    let parts = [
-        "Point{",
-        "div_ceil(stride",
-        "stride/2",
-        "0.5*stride",
-        "stride*0.5",
+#[test]
+fn wrong_arrows_are_found() {
+    let manifest = |name: &str, dependencies: &[&str]| Manifest {
+        name: name.into(),
+        dependencies: dependencies.iter().map(ToString::to_string).collect(),
+    };
+    let good = [
+        manifest("fcos-core", &["thiserror"]),
+        manifest("fcos-loss", &["burn", "fcos-core"]),
+        manifest("fcos", &["fcos-train", "fcos-data", "image"]),
     ];
-    name.contains("grid") || name.contains("location") || parts.iter().any(|p| code.contains(p))
-}
-
-fn function_name(line: &str) -> Option<&str> {
-    line.split_once("fn ")?.1.split(['(', '<']).next()
+    assert!(wrong_arrows(&good).is_empty());
+    let bad = [
+        manifest("fcos-data", &["fcos-core", "fcos-targets"]), // a neighbour
+        manifest("fcos-model", &["fcos"]),
+        manifest("fcos-loss", &["fcos-new"]),
+        manifest("fcos-new", &[]),
+    ];
+    let wrong = wrong_arrows(&bad);
+    assert_eq!(wrong.len(), 4, "{wrong:?}");
+    assert!(wrong[0].contains("fcos-data depends on fcos-targets"));
 }
 
 #[test]
@@ -109,87 +329,67 @@ fn second_homes_are_recognised() {
         assert!(is_overlap(line), "{line}");
     }
     for line in [
-        "fn locations(width: usize, height: usize) -> Vec<(f32, f32)> {",
         "    let columns = width.div_ceil(stride);",
-        "    points.push(Point { x, y });",
         "    let x = stride / 2 + column * stride;",
+        "    let x = (column as f32 + 0.5) * stride as f32;",
     ] {
         assert!(is_grid(line), "{line}");
     }
-    for line in ["let previous = 1;", "fn area(self) -> f32 {"] {
-        assert!(!is_overlap(line) && !is_grid(line), "{line}");
+    for line in ["let device = Device::default();", "Device::cuda(0)"] {
+        assert!(is_backend(line), "{line}");
     }
 }
 
-/// The lists are of files that only look as if they were a second home.
 #[test]
-fn no_formula_has_a_second_home() {
-    let outside_core = |is_one: fn(&str) -> bool| {
-        let homes = homes(is_one).into_iter();
-        let homes = homes.filter_map(|file| Some(file.split_once("/crates/")?.1.to_string()));
-        let homes: Vec<_> = homes.filter(|f| !f.starts_with("fcos-core/")).collect();
-        homes
-    };
-    let on_tensors_and_by_lanes = ["fcos-loss/src/iou.rs", "fcos-postprocess/src/nms.rs"];
-    assert_eq!(outside_core(is_overlap), on_tensors_and_by_lanes);
-    let from_the_axes_of_locations = [
-        "fcos-kernels/src/cpu/im2col.rs",     // a convolution's columns
-        "fcos-postprocess/src/candidates.rs", // a location's index
-        "fcos-targets/src/atss.rs",
-        "fcos-targets/src/fcos.rs",
-        "fcos-targets/src/grid.rs",
-    ];
-    assert_eq!(outside_core(is_grid), from_the_axes_of_locations);
-}
-
-/// Only the facade and the kernels name a backend; tests may.
-#[test]
-fn library_crates_name_no_backend() {
-    for name in [
-        "Device::flex",
-        "Device::default",
-        "Device::cuda",
-        "Device::wgpu",
-        "Device::ndarray",
-        "Device::enumerate",
+fn innocent_lines_are_left_alone() {
+    for line in [
+        "let previous = 1;",
+        "fn area(self) -> f32 {",
+        "fn iou_weights(scores: &[f32]) -> Vec<f32> {",
+        "fn with_iou_threshold(self, threshold: f32) -> Self {",
+        "fn sampling_grid(offsets: Tensor<4>) -> Tensor<4> {",
+        "pub fn grid(&self) -> Grid {",
+        "pub fn locations(&self) -> &Locations {",
+        "    let corner = Point { x, y };",
+        "    let side = length / 2;",
+        "fn run(device: &Device) {",
     ] {
-        for file in homes(|line| line.contains(name)) {
-            assert!(file.contains("/fcos/src/device/"), "{name} in {file}");
-        }
+        let found = is_overlap(line) || is_grid(line) || is_backend(line);
+        assert!(!found, "{line}");
     }
 }
 
+/// Only code in libraries counts, wherever the checkout lies and whatever a system calls it.
 #[test]
-fn arrows_point_one_way() {
-    let order = [
-        "fcos-core",
-        "fcos-kernels",
-        "fcos-loss",
-        "fcos-targets",
-        "fcos-postprocess",
-        "fcos-data",
-        "fcos-model",
-        "fcos-eval",
-        "fcos-train",
-        "fcos",
-    ];
-    // These may know core, and nothing else of ours.
-    let leaves = [
-        "fcos-targets",
-        "fcos-loss",
-        "fcos-postprocess",
-        "fcos-data",
-        "fcos-kernels",
-    ];
-    for (rank, name) in order.iter().enumerate() {
-        let manifest = root().join("crates").join(name).join("Cargo.toml");
-        let text = std::fs::read_to_string(&manifest).expect("a manifest");
-        let manifest: toml::Table = text.parse().expect("TOML");
-        let dependencies = manifest["dependencies"].as_table().expect("a table");
-        for dependency in dependencies.keys().filter(|d| d.starts_with("fcos")) {
-            let allowed = order[..rank].contains(&dependency.as_str())
-                && (!leaves.contains(name) || dependency == "fcos-core");
-            assert!(allowed, "{name} must not depend on {dependency}");
-        }
-    }
+fn sources_are_read_in_any_folder() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = dir.path().join("src/crates/fcos/crates");
+    let write = |file: &str, text: &str| {
+        let path = root.join(file);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    };
+    let call = "let grid = width.div_ceil(stride);";
+    write("fcos-new/src/deep/a.rs", &format!("// {call}\n  {call}\n"));
+    write(
+        "fcos-new/src/b.rs",
+        &format!("#[cfg(test)]\r\nmod tests {{\r\n{call}\r\n}}"),
+    );
+    write("fcos-new/src/deep/tests.rs", call);
+    write("fcos-new/tests/c.rs", call);
+    write("fcos-core/src/locations.rs", call);
+    write("fcos-kernels/src/cpu/im2col.rs", call);
+    let sources = sources(&root);
+    assert_eq!(
+        GRID.strays(&sources),
+        [format!("crates/fcos-new/src/deep/a.rs:2: {call}")]
+    );
+    assert!(OVERLAP.strays(&sources).is_empty());
+
+    let home = "fcos-core/src/locations.rs";
+    let wrong = misplaced("div_ceil(stride", home, &sources).expect("three homes");
+    assert!(wrong.contains("fcos-new/src/deep/a.rs"), "{wrong}");
+    assert!(misplaced("no such text", home, &sources).is_some_and(|w| w.contains("nowhere")));
+    let source = Source::new("a/src/b.rs", "one\ntwo");
+    assert_eq!(misplaced("two", "a/src/b.rs", &[source]), None);
 }
