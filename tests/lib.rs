@@ -19,7 +19,7 @@ pub fn tiny_run(folder: &Path, iterations: u64) -> TrainConfig {
         objects: [1, 3],
         ..SyntheticConfig::default()
     };
-    let data = generate(&folder.join("shapes"), &synthetic).expect("the data set is generated");
+    let data = generate(folder.join("shapes"), &synthetic).expect("the data set is generated");
     let sets = [
         "model.backbone.width=8".to_string(),
         "model.fpn.channels=32".to_string(),

@@ -176,7 +176,7 @@ impl Dataset {
     /// # Panics
     /// If `index` is not below [`len`](Self::len).
     pub fn load(&self, index: usize) -> Result<RgbImage, DataError> {
-        let image = decode(&self.image_path(index))?;
+        let image = decode(self.image_path(index))?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         self.check_size(index, Size { width, height })?;
         Ok(image)
@@ -226,7 +226,7 @@ impl Dataset {
     /// millisecond per image, on all cores.
     pub fn check_images(&mut self, report: &mut HealthReport) {
         let check = |index| {
-            let size = decode_size(&self.image_path(index));
+            let size = decode_size(self.image_path(index));
             let checked = size.and_then(|size| self.check_size(index, size));
             checked.err().map(|error| self.finding(index, error))
         };

@@ -16,7 +16,7 @@
 //!
 //! let parent = tempfile::tempdir()?;
 //! let config = SyntheticConfig { train_images: 4, val_images: 2, ..Default::default() };
-//! let dataset = generate(&parent.path().join("shapes"), &config)?;
+//! let dataset = generate(parent.path().join("shapes"), &config)?;
 //! assert!(dataset.train_annotations.is_file());
 //! assert_eq!(dataset.val_summary.images, 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -37,7 +37,7 @@ impl Files {
 
     fn read(&self, json: impl AsRef<[u8]>) -> Result<(Dataset, HealthReport), DataError> {
         fs::write(self.annotations(), json).expect("writes");
-        Dataset::from_coco(&self.annotations(), self.dir.path())
+        Dataset::from_coco(self.annotations(), self.dir.path())
     }
 }
 

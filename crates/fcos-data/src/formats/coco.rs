@@ -26,102 +26,80 @@ pub(crate) const FORMAT: Format = Format {
 /// The kinds [`Read`](DataError::Read) and [`Json`](DataError::Json).
 pub fn read(path: impl AsRef<Path>) -> Result<Annotations, DataError> {
     let path = path.as_ref();
-    Ok(CocoFile::read(path)?.into_annotations(path.into()))
+    from_json(&fs::read(path).map_err(|e| DataError::read(path, e))?, path)
 }
 
-/// The parts of an annotation file that data sets and box metrics are made of, as they stand there.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-pub struct CocoFile {
-    /// The images, with or without annotations.
-    pub images: Vec<CocoImage>,
-    /// The annotated objects.
-    #[serde(default)]
-    pub annotations: Vec<CocoAnnotation>,
-    /// The classes.
-    #[serde(default)]
-    pub categories: Vec<CocoCategory>,
-}
-
-/// An image.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct CocoImage {
-    /// Its id.
-    pub id: Id,
-    /// Its file, relative to the folder of images.
-    #[serde(default)]
-    pub file_name: Option<String>,
-    /// Its width in pixels.
-    #[serde(default)]
-    pub width: Option<f64>,
-    /// Its height in pixels.
-    #[serde(default)]
-    pub height: Option<f64>,
-}
-
-/// An annotated object.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct CocoAnnotation {
-    /// Its own id.
-    #[serde(default)]
-    pub id: Option<Id>,
-    /// The image it is on.
-    pub image_id: Id,
-    /// Its category.
-    pub category_id: Id,
-    /// `[x, y, width, height]` in pixels of the image; see [`Self::xywh`].
-    #[serde(default)]
-    pub bbox: Option<Vec<Option<f64>>>,
-    /// Pixels covered (in COCO: by the mask), which make it small, medium or large. What is no
-    /// number counts as missing.
-    #[serde(default, deserialize_with = "number_if_any")]
-    pub area: Option<f64>,
-    /// A group of objects: is never missed, and absorbs any number of detections.
-    #[serde(default)]
-    pub iscrowd: Option<Flag>,
-}
-
-/// A category.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct CocoCategory {
-    /// Its id.
-    pub id: Id,
-    /// Its name.
-    pub name: String,
-}
-
-impl CocoFile {
-    /// Reads an annotation file.
-    ///
-    /// # Errors
-    /// The kinds [`Read`](DataError::Read) and [`Json`](DataError::Json).
-    pub fn read(path: &Path) -> Result<Self, DataError> {
-        let bytes = fs::read(path).map_err(|e| DataError::read(path, e))?;
-        parse(&bytes).map_err(|source| DataError::Json {
-            path: path.into(),
-            source,
-        })
+/// Reads an annotation file's bytes; `source` is where they come from, for messages.
+///
+/// # Errors
+/// The kind [`Json`](DataError::Json).
+///
+/// ```
+/// let json = r#"{"images": [{"id": 7}], "categories": [{"id": 18, "name": "dog"}]}"#;
+/// let annotations = fcos_data::coco::from_json(json.as_bytes(), "a request")?;
+/// assert_eq!(annotations.categories[0].name, "dog");
+/// # Ok::<(), fcos_data::DataError>(())
+/// ```
+pub fn from_json(json: &[u8], source: impl Into<PathBuf>) -> Result<Annotations, DataError> {
+    let path = source.into();
+    match parse(json) {
+        Ok(file) => Ok(file.into_annotations(path)),
+        Err(source) => Err(DataError::Json { path, source }),
     }
 }
 
-impl CocoFile {
+/// The parts of a file that data sets and box metrics are made of.
+#[derive(Debug, Deserialize)]
+struct Instances {
+    images: Vec<ImageRow>,
+    #[serde(default)]
+    annotations: Vec<AnnotationRow>,
+    #[serde(default)]
+    categories: Vec<CategoryRow>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ImageRow {
+    id: Id,
+    file_name: Option<String>,
+    width: Option<f64>,
+    height: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct AnnotationRow {
+    id: Option<Id>,
+    image_id: Id,
+    category_id: Id,
+    /// See [`Self::xywh`].
+    bbox: Option<Vec<Option<f64>>>,
+    /// What is no number counts as missing.
+    #[serde(default, deserialize_with = "number_if_any")]
+    area: Option<f64>,
+    iscrowd: Option<Flag>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CategoryRow {
+    id: Id,
+    name: String,
+}
+
+impl Instances {
     /// The same in neutral form; `source` is the file that it comes from.
-    pub fn into_annotations(self, source: PathBuf) -> Annotations {
+    fn into_annotations(self, source: PathBuf) -> Annotations {
         Annotations {
             source,
-            images: self.images.into_iter().map(CocoImage::into).collect(),
-            categories: self
-                .categories
-                .into_iter()
-                .map(CocoCategory::into)
-                .collect(),
+            images: self.images.into_iter().map(ImageRow::into).collect(),
+            categories: self.categories.into_iter().map(CategoryRow::into).collect(),
             objects: self.annotations.iter().map(Object::from).collect(),
             findings: vec![], // a row that makes no sense is an error
         }
     }
 }
 
-impl From<CocoImage> for ImageEntry {
-    fn from(image: CocoImage) -> Self {
+impl From<ImageRow> for ImageEntry {
+    fn from(image: ImageRow) -> Self {
         Self {
             id: image.id.0,
             size: image.size(),
@@ -130,14 +108,14 @@ impl From<CocoImage> for ImageEntry {
     }
 }
 
-impl From<CocoCategory> for Category {
-    fn from(CocoCategory { id, name }: CocoCategory) -> Self {
+impl From<CategoryRow> for Category {
+    fn from(CategoryRow { id, name }: CategoryRow) -> Self {
         Self { id: id.0, name }
     }
 }
 
-impl From<&CocoAnnotation> for Object {
-    fn from(annotation: &CocoAnnotation) -> Self {
+impl From<&AnnotationRow> for Object {
+    fn from(annotation: &AnnotationRow) -> Self {
         Self {
             id: annotation.id.map(|id| id.0),
             image_id: annotation.image_id.0,
@@ -154,9 +132,9 @@ impl From<&CocoAnnotation> for Object {
 /// Longer sides are taken for mistakes.
 const LONGEST_SIDE: f64 = 1e6;
 
-impl CocoImage {
+impl ImageRow {
     /// The annotated size; `None` if a side is missing, below 1 or beyond what any image has.
-    pub fn size(&self) -> Option<Size> {
+    fn size(&self) -> Option<Size> {
         let side = |side: Option<f64>| side.filter(|s| (1.0..=LONGEST_SIDE).contains(s));
         Some(Size {
             width: side(self.width)? as usize,
@@ -165,9 +143,9 @@ impl CocoImage {
     }
 }
 
-impl CocoAnnotation {
+impl AnnotationRow {
     /// The box's four numbers, NaN where one is missing; `None` unless there are four.
-    pub fn xywh(&self) -> Option<[f64; 4]> {
+    fn xywh(&self) -> Option<[f64; 4]> {
         let numbers = self.bbox.as_ref()?.iter().map(|n| n.unwrap_or(f64::NAN));
         numbers.collect::<Vec<_>>().try_into().ok()
     }
@@ -180,7 +158,7 @@ impl CocoAnnotation {
     }
 
     /// Whether it is marked as a group of objects.
-    pub fn is_crowd(&self) -> bool {
+    fn is_crowd(&self) -> bool {
         match self.iscrowd {
             Some(Flag::Bool(flag)) => flag,
             Some(Flag::Number(number)) => number != 0.0,
@@ -192,7 +170,7 @@ impl CocoAnnotation {
 /// An id: a whole number from 0, also when written as a float.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Number")]
-pub struct Id(pub u64);
+struct Id(u64);
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a number")]
@@ -232,15 +210,14 @@ fn number_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f6
 /// A truth value, which other tools also write as a number.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(untagged, expecting = "expected 0, 1, true or false")]
-pub enum Flag {
-    /// `true` or `false`.
+enum Flag {
     Bool(bool),
     /// Everything but 0 is true.
     Number(f64),
 }
 
-/// Reads an annotation file's bytes.
-fn parse(bytes: &[u8]) -> serde_json::Result<CocoFile> {
+/// Any bytes as the rows of an annotation file.
+fn parse(bytes: &[u8]) -> serde_json::Result<Instances> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     serde_json::from_slice(bytes).or_else(|error| match null_non_finite(bytes) {
         Some(repaired) => serde_json::from_slice(&repaired),
@@ -278,7 +255,7 @@ fn null_non_finite(bytes: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn annotation(fields: &str) -> serde_json::Result<CocoAnnotation> {
+    fn annotation(fields: &str) -> serde_json::Result<AnnotationRow> {
         let json =
             format!(r#"{{"images":[],"annotations":[{{"image_id":1,"category_id":2{fields}}}]}}"#);
         parse(json.as_bytes()).map(|mut file| file.annotations.remove(0))

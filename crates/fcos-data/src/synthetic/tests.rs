@@ -104,7 +104,7 @@ fn annotations_are_sound_and_varied() {
         val_images: 2,
         ..SyntheticConfig::default()
     };
-    let dataset = generate(&root.path().join("set"), &config).unwrap();
+    let dataset = generate(root.path().join("set"), &config).unwrap();
     let json = load(&dataset.train_annotations);
     let images = list(&json, "images");
     let boxes = annotations(&json);
@@ -170,7 +170,7 @@ fn annotations_are_sound_and_varied() {
 #[test]
 fn files_match_their_entries() {
     let root = tempfile::tempdir().unwrap();
-    let dataset = generate(&root.path().join("set"), &small()).unwrap();
+    let dataset = generate(root.path().join("set"), &small()).unwrap();
     let splits = [
         (&dataset.train_annotations, &dataset.train_images),
         (&dataset.val_annotations, &dataset.val_images),
@@ -191,7 +191,7 @@ fn files_match_their_entries() {
 #[test]
 fn this_version_still_gives_the_same_objects() {
     let root = tempfile::tempdir().unwrap();
-    let dataset = generate(&root.path().join("set"), &small()).unwrap();
+    let dataset = generate(root.path().join("set"), &small()).unwrap();
     let json = load(&dataset.train_annotations);
     let objects: Vec<_> = annotations(&json).into_iter().take(3).collect();
     assert_eq!(json["info"]["version"], "2");

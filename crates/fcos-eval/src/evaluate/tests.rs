@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 
-use fcos_data::coco::CocoFile;
 use serde_json::{Value, json};
 
 use super::*;
@@ -92,17 +91,18 @@ fn nothing_to_find_is_undefined() {
     assert_eq!(judged("no_annotations").stats.to_array(), [-1.0; 12]);
 }
 
-fn annotations(value: Value) -> Annotations {
-    let file: CocoFile = serde_json::from_value(value).unwrap();
-    file.into_annotations("annotations.json".into())
+/// An evaluator of annotations in COCO's layout.
+fn evaluator(value: Value) -> CocoEvaluator {
+    let json = value.to_string();
+    CocoEvaluator::new(&fcos_data::coco::from_json(json.as_bytes(), "a test").unwrap())
 }
 
 /// One image (id 7) with one 40 × 50 dog (id 18) on it.
 fn one_dog() -> CocoEvaluator {
     let dog = json!({"image_id": 7, "category_id": 18, "bbox": [10, 10, 40, 50]});
-    CocoEvaluator::new(&annotations(json!({
+    evaluator(json!({
         "images": [{"id": 7}], "categories": [{"id": 18, "name": "dog"}], "annotations": [dog],
-    })))
+    }))
 }
 
 const FOUND: ResultRow = ResultRow {
@@ -211,13 +211,13 @@ fn broken_boxes_are_refused() {
 #[test]
 fn broken_annotations_are_left_out() {
     let object = |bbox: Value| json!({"image_id": 7, "category_id": 18, "bbox": bbox});
-    let evaluator = CocoEvaluator::new(&annotations(json!({
+    let evaluator = evaluator(json!({
         "images": [{"id": 7}], "categories": [{"id": 18.0, "name": "dog"}],
         "annotations": [
             object(json!([10, 10, 40, 50])), object(json!([10, 10, 40])),
             object(json!([10, 10, 40, null])), object(json!(null)),
         ],
-    })));
+    }));
     assert_eq!(evaluator.evaluate(&[FOUND]).unwrap().stats.ar100, 1.0);
 }
 
@@ -233,24 +233,24 @@ fn nothing_at_all_is_judged_without_a_panic() {
 #[test]
 fn annotations_of_unlisted_images_and_categories_do_not_count() {
     let object = |image_id: u64, category_id: u64| json!({"image_id": image_id, "category_id": category_id, "bbox": [10, 10, 40, 50]});
-    let evaluator = CocoEvaluator::new(&annotations(json!({
+    let evaluator = evaluator(json!({
         "images": [{"id": 7}], "categories": [{"id": 18, "name": "dog"}],
         "annotations": [object(7, 18), object(8, 18), object(7, 19)],
-    })));
+    }));
     assert!((evaluator.evaluate(&[FOUND]).unwrap().stats.ar100 - 1.0).abs() < 1e-9);
 }
 
 #[test]
 fn repeated_ids_and_names_keep_their_figures_apart() {
     let object = |id: u64, category: u64, x: u32| json!({"id": id, "image_id": 7, "category_id": category, "bbox": [x, 10, 40, 50]});
-    let evaluator = CocoEvaluator::new(&annotations(json!({
+    let evaluator = evaluator(json!({
         "images": [{"id": 7}, {"id": 7}],
         "categories": [
             {"id": 19, "name": "dog"}, {"id": 18, "name": "hound"}, {"id": 18, "name": "dog"},
         ],
         // Two objects with one id: each is to be found.
         "annotations": [object(1, 18, 10), object(1, 18, 100), object(2, 19, 300)],
-    })));
+    }));
     let metrics = evaluator.evaluate(&[FOUND]).unwrap();
     let json = serde_json::to_value(&metrics).unwrap();
     assert_eq!(metrics.per_class.len(), 2);
