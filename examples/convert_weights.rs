@@ -245,14 +245,16 @@ fn describe(config: &DetectorConfig) -> String {
         classes,
         ..
     } = config;
+    let network = match model.backbone.as_resnet() {
+        Some(resnet) => format!("{}, width {}", resnet.arch, resnet.width),
+        None => model.backbone.name().into(),
+    };
     format!(
-        "network      {}, width {}, {} classes, {} levels\n\
+        "network      {network}, {} classes, {} levels\n\
          preprocess   short side {}, long side {}, {:?}, {:?}\n\
          locations    {location_rule:?}\n\
          postprocess  {:?}, NMS at {}\n\
          classes      {}, …",
-        model.backbone.arch.name(),
-        model.backbone.width,
         model.num_classes,
         model.num_levels(),
         preprocess.short_side,

@@ -13,7 +13,7 @@ use fcos::DetectorConfig;
 use fcos::data::{Prepared, PreprocessConfig};
 use fcos::loss::{BatchCounts, BoxWeighting, LossConfig, LossTargets, Normalizer};
 use fcos::model::weights::{Checkpoint, Format};
-use fcos::model::{Fcos, Pipeline};
+use fcos::model::{Fcos, ParamPath, Pipeline};
 use fcos::postprocess::Detection;
 use fcos::targets::{AssignConfig, Assigner, Targets};
 use fcos::train::{TrainConfig, Trainer};
@@ -258,7 +258,8 @@ fn detections_equal_torchvisions() {
     // Through a file of our own: nothing may be lost on the way.
     let file = folder.path().join("converted.safetensors");
     config.save(&file, &model).expect("saves");
-    let (model, config) = DetectorConfig::load(&file, &Device::flex()).expect("loads");
+    let loaded = DetectorConfig::load(&file, &Device::flex());
+    let (model, config): (Fcos, _) = loaded.expect("loads");
 
     let mut pipeline = Pipeline::new(model, config);
     let images = PREDICTED.map(picture);
@@ -330,23 +331,23 @@ fn assert_same(golden: &Golden, image: usize, detections: &[Detection]) {
 
 /// Gradients by the network's names.
 struct ByName {
-    path: Vec<String>,
+    path: ParamPath,
     gradients: Gradients,
     found: BTreeMap<String, Vec<f32>>,
 }
 
 impl ModuleVisitor for ByName {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.into());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = param.val().grad(&self.gradients) {
-            self.found.insert(self.path.join("."), values(&gradient));
+            self.found.insert(self.path.fields(), values(&gradient));
         }
     }
 }
@@ -397,7 +398,12 @@ fn targets_losses_and_gradients_equal_torchvisions() {
     let golden = Golden::read("training.safetensors");
     let checkpoint = Checkpoint::read(&checkpoint(folder.path())).expect("reads");
     let mut config = detector_config(&checkpoint);
-    config.model.backbone.frozen_stages = 0;
+    config
+        .model
+        .backbone
+        .as_resnet_mut()
+        .expect("a ResNet")
+        .frozen_stages = 0;
     let device = Device::flex().autodiff();
     let model: Fcos = checkpoint.into_model(&config, &device).expect("loads");
     let (prepared, pixels, shape) = prepare(TRAINED, &config.preprocess);
@@ -441,7 +447,7 @@ fn targets_losses_and_gradients_equal_torchvisions() {
     }
 
     let mut visitor = ByName {
-        path: Vec::new(),
+        path: ParamPath::default(),
         gradients: losses.total().backward(),
         found: BTreeMap::new(),
     };
@@ -506,7 +512,12 @@ fn twenty_steps_of_training_follow_torchvision() {
     ];
     let mut config = TrainConfig::load("r50-1x", &sets.map(String::from)).expect("settings");
     config.model = detector.model;
-    config.model.backbone.frozen_stages = 0;
+    config
+        .model
+        .backbone
+        .as_resnet_mut()
+        .expect("a ResNet")
+        .frozen_stages = 0;
     config.preprocess = detector.preprocess;
     config.location_rule = detector.location_rule;
     config.assign = AssignConfig::torchvision(&config.model.strides());

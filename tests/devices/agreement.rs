@@ -34,7 +34,12 @@ fn train(tested: &Tested, folder: &Path, run: &str, iterations: u64) -> Losses {
     // at four times this rate, or with batch normalisation over four small images, to a percent
     // within fifty steps on any two devices.
     config.recipe.learning_rate = 0.005;
-    config.model.backbone.norm = BackboneNorm::Frozen;
+    config
+        .model
+        .backbone
+        .as_resnet_mut()
+        .expect("a ResNet")
+        .norm = BackboneNorm::Frozen;
     config.recipe.batch_size = 4;
     let trainer = Trainer::new(config, &folder.join(run), false, &tested.device);
     let mut losses = Losses::default();
@@ -148,8 +153,9 @@ fn a_large_network_agrees() {
 #[test]
 fn a_narrow_resnext_agrees() {
     let mut config = FcosConfig::tiny();
-    config.backbone.arch = Arch::ResNeXt50_32x4d;
-    config.backbone.width = 32;
+    let backbone = config.backbone.as_resnet_mut().expect("a ResNet");
+    backbone.arch = Arch::ResNeXt50_32x4d;
+    backbone.width = 32;
     pyramids_agree("a ResNeXt", &config, [2, 3, 72, 56]);
 }
 

@@ -10,7 +10,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use fcos::Outputs;
 use fcos::loss::{BatchCounts, FcosLoss, LossConfig, LossTargets, LossTerm, LossTerms, Normalizer};
-use fcos::model::{Fcos, FcosConfig};
+use fcos::model::{Fcos, FcosConfig, ParamPath};
 use fcos_tests::worst;
 use safetensors::{Dtype, SafeTensors};
 
@@ -228,7 +228,7 @@ fn golden_gradients(golden: &Golden) -> usize {
 struct WorstGradient<'a> {
     golden: &'a Golden,
     gradients: GradientsParams,
-    path: Vec<String>,
+    path: ParamPath,
     seen: usize,
     name: String,
     error: f32,
@@ -239,7 +239,7 @@ impl<'a> WorstGradient<'a> {
         Self {
             golden,
             gradients: GradientsParams::from_grads(loss.total().backward(), model),
-            path: Vec::new(),
+            path: ParamPath::default(),
             seen: 0,
             name: String::new(),
             error: 0.0,
@@ -248,24 +248,19 @@ impl<'a> WorstGradient<'a> {
 }
 
 impl ModuleVisitor for WorstGradient<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        let torchs = match name {
-            "gamma" => "weight",
-            "beta" => "bias",
-            other => other,
-        };
-        self.path.push(torchs.into());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(gradient) = self.gradients.get::<D>(param.id) else {
             return;
         };
-        let name = self.path.join(".");
+        let name = self.path.name();
         let expected = self.golden.expected(&format!("gradients/{name}"));
         let error = relative_error(&values(gradient), &expected);
         self.seen += 1;

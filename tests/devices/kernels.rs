@@ -65,7 +65,8 @@ fn child_process() {
 
 fn small_detector(device: &Device) -> Detector {
     let mut network = FcosConfig::tiny();
-    (network.backbone.width, network.fpn.channels) = (8, 16);
+    network.backbone.as_resnet_mut().expect("a ResNet").width = 8;
+    network.fpn.channels = 16;
     (network.head.num_convs, network.head.gn_groups) = (1, 4);
     let classes = ClassList::new(["cat", "dog"]).expect("two names");
     let mut config = DetectorConfig::new(network, classes);

@@ -38,7 +38,7 @@ pub use chain::error_chain;
 pub use classes::{COCO_CATEGORY_IDS, ClassList, ClassListError};
 pub use files::{sync_folder, temporary_name, write_atomically};
 pub use iou::iou_from_areas;
-pub use locations::{Grid, LocationRule, Locations, Size, pyramid_grids};
+pub use locations::{Grid, LocationRule, Locations, Size, pyramid_grids, pyramid_strides};
 pub use ltrb::{DistanceUnit, Ltrb, Point};
 pub use outputs::Outputs;
 pub use rng::Rng;

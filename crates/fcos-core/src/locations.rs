@@ -31,6 +31,15 @@ impl Grid {
     }
 }
 
+/// The strides of `levels` levels, each twice that of the one below it.
+///
+/// ```
+/// assert_eq!(fcos_core::pyramid_strides(8, 5), [8, 16, 32, 64, 128]);
+/// ```
+pub fn pyramid_strides(finest: usize, levels: usize) -> Vec<usize> {
+    (0..levels).map(|level| finest << level).collect()
+}
+
 /// The feature maps that a network with these strides makes of an `input`: every stride-2
 /// convolution rounds up, so a side has `⌈side / stride⌉` cells.
 pub fn pyramid_grids(input: Size, strides: &[usize]) -> Vec<Grid> {

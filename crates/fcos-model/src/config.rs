@@ -1,74 +1,19 @@
 //! What a network is made of, as plain data: read from TOML or JSON, stored in weights files.
 
-mod backbone;
+mod error;
 mod fpn;
 mod head;
 
 use std::ops::RangeInclusive;
 
-use fcos_core::DistanceUnit;
+use fcos_core::{DistanceUnit, SettingError};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use backbone::WIDTHS;
-pub use backbone::{Arch, BackboneConfig, BackboneNorm, StrideIn};
+use crate::backbone::BackboneConfig;
+use crate::backbone::resnet::{Arch, BackboneNorm, ResNetConfig};
+pub use error::ConfigError;
 pub use fpn::{FpnConfig, P6Source};
 pub use head::{BoxActivation, CenternessOn, HeadConfig};
-
-/// Why a configuration describes no network.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum ConfigError {
-    /// A number lies outside what the network can be built with.
-    #[error("{field} is {value}, but must lie in {min}..={max}")]
-    OutOfRange {
-        /// The field, as in the configuration.
-        field: &'static str,
-        /// Its value.
-        value: usize,
-        /// Smallest valid value.
-        min: usize,
-        /// Largest valid value.
-        max: usize,
-    },
-    /// Channels can't be split into equal groups.
-    #[error("{channels} channels of {field} can't be split into {groups} equal groups")]
-    Groups {
-        /// Which layer.
-        field: &'static str,
-        /// Its channels.
-        channels: usize,
-        /// The groups wanted.
-        groups: usize,
-    },
-    /// The batch normalisation's epsilon is negative, not finite, or 0 although it trains.
-    #[error("backbone.norm_eps is {0}, but must be finite and above 0 (0 only where frozen)")]
-    NormEps(f64),
-    /// The box layer's initial bias is no number.
-    #[error("head.bbox_bias is {0}, but must be finite")]
-    BoxBias(f64),
-    /// The class prior is no probability strictly between 0 and 1.
-    #[error("head.prior is {0}, but must lie strictly between 0 and 1")]
-    Prior(f64),
-    /// No preset has this name.
-    #[error("there is no preset {name:?}; a preset is one of {recipes} with one of {backbones}")]
-    UnknownPreset {
-        /// The name asked for.
-        name: String,
-        /// The recipes' names.
-        recipes: String,
-        /// The backbones' names.
-        backbones: String,
-    },
-    /// A preset of one backbone was asked for a network with another.
-    #[error("preset {preset:?} is for {named}, but this network's backbone is {found}")]
-    OtherBackbone {
-        /// The name asked for.
-        preset: String,
-        /// The backbone in it.
-        named: &'static str,
-        /// The network's.
-        found: &'static str,
-    },
-}
 
 /// The whole network: backbone, feature pyramid and head.
 ///
@@ -86,7 +31,7 @@ pub enum ConfigError {
 pub struct FcosConfig {
     /// C, without a background class.
     pub num_classes: usize,
-    /// The ResNet or ResNeXt.
+    /// The network that makes feature maps of images: a ResNet or ResNeXt, or one's own.
     pub backbone: BackboneConfig,
     /// The feature pyramid.
     pub fpn: FpnConfig,
@@ -111,12 +56,12 @@ impl FcosConfig {
     pub fn tiny() -> Self {
         let base = Self::default();
         Self {
-            backbone: BackboneConfig {
+            backbone: BackboneConfig::ResNet(ResNetConfig {
                 width: 16,
                 norm: BackboneNorm::Trained,
                 frozen_stages: 0,
-                ..BackboneConfig::new(Arch::ResNet18)
-            },
+                ..ResNetConfig::new(Arch::ResNet18)
+            }),
             fpn: FpnConfig {
                 channels: 64,
                 ..base.fpn
@@ -130,25 +75,28 @@ impl FcosConfig {
         }
     }
 
-    /// Whether the network can be built.
+    /// Whether the network can be built. What a backbone of one's own is made of only its
+    /// [`init`](crate::BackboneModel::init) can tell.
     ///
     /// # Errors
-    /// The first number that is out of range.
+    /// The first setting that is out of its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         in_range("num_classes", self.num_classes, 1..=65_536)?;
-        self.backbone.validate()?;
-        self.fpn.validate()?;
-        self.head.validate(self.fpn.channels)
+        self.backbone.validate().map_err(|e| e.within("backbone"))?;
+        self.fpn.validate().map_err(|e| e.within("fpn"))?;
+        let head = self.head.validate(self.fpn.channels);
+        Ok(head.map_err(|e| e.within("head"))?)
     }
 
     /// L, the number of pyramid levels.
     pub fn num_levels(&self) -> usize {
-        3 + self.fpn.top_levels
+        self.strides().len()
     }
 
-    /// The levels' nominal strides in pixels of the network input: 8, 16, 32, then the top levels'.
+    /// The levels' nominal strides in pixels of the network input: 8, 16, 32, then the top levels',
+    /// if the pyramid [begins](FpnConfig::first_stride) at 8.
     pub fn strides(&self) -> Vec<usize> {
-        (0..self.num_levels()).map(|level| 8 << level).collect()
+        self.fpn.strides()
     }
 
     /// The unit of the predicted distances.
@@ -157,18 +105,11 @@ impl FcosConfig {
     }
 }
 
-fn in_range(
-    field: &'static str,
+pub(crate) fn in_range(
+    setting: &str,
     value: usize,
     range: RangeInclusive<usize>,
-) -> Result<(), ConfigError> {
-    match range.contains(&value) {
-        true => Ok(()),
-        false => Err(ConfigError::OutOfRange {
-            field,
-            value,
-            min: *range.start(),
-            max: *range.end(),
-        }),
-    }
+) -> Result<(), SettingError> {
+    let expected = format!("from {} to {}", range.start(), range.end());
+    SettingError::check(range.contains(&value), setting, value, expected)
 }

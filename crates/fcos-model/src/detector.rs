@@ -1,3 +1,5 @@
+//! What belongs to a detector beside its network.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -8,7 +10,7 @@ use fcos_postprocess::PostprocessConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::weights::{self, WeightsError};
-use crate::{Fcos, FcosConfig};
+use crate::{BackboneModel, Fcos, FcosConfig};
 
 /// Everything besides weights that a detector needs to predict; stored in its weights file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,7 +57,11 @@ impl DetectorConfig {
     ///
     /// # Errors
     /// If the file can't be written, or the network is [folded](Fcos::fold_batch_norm).
-    pub fn save(&self, path: &Path, model: &Fcos) -> Result<(), WeightsError> {
+    pub fn save<B: BackboneModel>(
+        &self,
+        path: impl AsRef<Path>,
+        model: &Fcos<B>,
+    ) -> Result<(), WeightsError> {
         weights::save(path, model, self)
     }
 
@@ -65,40 +71,54 @@ impl DetectorConfig {
     /// If the file can't be read, is damaged, holds settings that make no sense, or another number
     /// of class names or of distinct category ids than the network has classes. Nothing is loaded
     /// in part.
-    pub fn load(path: &Path, device: &Device) -> Result<(Fcos, Self), WeightsError> {
-        let (model, mut config): (Fcos, Self) = weights::load(path, device)?;
-        config.model = model.config().clone();
+    pub fn load<B: BackboneModel>(
+        path: impl AsRef<Path>,
+        device: &Device,
+    ) -> Result<(Fcos<B>, Self), WeightsError> {
+        let path = path.as_ref();
+        let (model, config): (_, Self) = weights::load(path, device)?;
+        let config = config.completed(path, model.config())?;
+        Ok((model, config))
+    }
+
+    /// With the network's settings beside those of the file, which have to fit it.
+    fn completed(mut self, path: &Path, model: &FcosConfig) -> Result<Self, WeightsError> {
+        self.model = model.clone();
+        if self.category_ids.is_empty() {
+            self.category_ids = self.classes.category_ids();
+        }
         let of = || path.to_path_buf();
         let invalid = |error: SettingError| WeightsError::Preprocess {
             path: of(),
             source: error.within("preprocess"),
         };
-        config.preprocess.validate().map_err(invalid)?;
+        self.preprocess.validate().map_err(invalid)?;
         let invalid = |source| WeightsError::Postprocess { path: of(), source };
-        config.postprocess.validate().map_err(invalid)?;
-        let (names, classes) = (config.classes.len(), config.model.num_classes);
+        self.postprocess.validate().map_err(invalid)?;
+        self.check_classes(path)?;
+        Ok(self)
+    }
+
+    /// That there is one name and one category id for each of the network's classes.
+    fn check_classes(&self, path: &Path) -> Result<(), WeightsError> {
+        let (names, classes) = (self.classes.len(), self.model.num_classes);
         if names != classes {
             return Err(WeightsError::Classes {
-                path: of(),
+                path: path.into(),
                 names,
                 classes,
             });
         }
-        if config.category_ids.is_empty() {
-            config.category_ids = config.classes.category_ids();
-        }
-        let (ids, distinct) = (
-            &config.category_ids,
-            BTreeSet::from_iter(&config.category_ids),
-        );
-        if ids.len() != classes || distinct.len() != classes {
+        let ids = self.category_ids.len();
+        let distinct = BTreeSet::from_iter(&self.category_ids).len();
+        if ids != classes || distinct != classes {
             return Err(WeightsError::CategoryIds {
                 path: path.into(),
-                ids: ids.len(),
-                distinct: distinct.len(),
+                ids,
+                distinct,
                 classes,
             });
         }
-        Ok((model, config))
+        Ok(())
     }
 }

@@ -6,23 +6,24 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fcos_core::Outputs;
 
-use crate::config::{BackboneNorm, ConfigError, FcosConfig};
+use crate::backbone::resnet::BackboneNorm;
+use crate::backbone::{Backbone, BackboneModel, FeatureMap};
+use crate::config::{ConfigError, FcosConfig};
 use crate::fpn::Fpn;
 use crate::head::Head;
-use crate::init::Init;
-use crate::layers::ConvNorm;
+use crate::layers::Init;
 use crate::ops;
 use crate::params;
-use crate::resnet::ResNet;
 
 /// FCOS (Tian et al. 2019): backbone, feature pyramid and head.
 ///
 /// Made by [`FcosConfig::init`] or read from a [weights file](crate::weights). It trains on an
 /// autodiff device; for inference take [`Module::valid`] of it, or better
-/// [`fold_batch_norm`](Self::fold_batch_norm).
+/// [`fold_batch_norm`](Self::fold_batch_norm). `B` is the [built-in backbones](Backbone), or
+/// [one of one's own](BackboneModel).
 #[derive(Module, Debug)]
-pub struct Fcos {
-    backbone: ResNet,
+pub struct Fcos<B = Backbone> {
+    backbone: B,
     fpn: Fpn,
     head: Head,
     #[module(skip)]
@@ -32,9 +33,10 @@ pub struct Fcos {
 /// What [`Fcos::forward`] computes on its way.
 #[derive(Debug, Clone)]
 pub struct Features {
-    /// C3, C4 and C5: `[B, channels, ⌈H/s⌉, ⌈W/s⌉]` with the strides `s` 8, 16 and 32.
+    /// The backbone's maps that the pyramid stands on, `[B, channels, ⌈H/s⌉, ⌈W/s⌉]`: C3, C4 and C5
+    /// with the strides `s` 8, 16 and 32, and C2 if the pyramid begins at stride 4.
     pub backbone: Vec<Tensor<4>>,
-    /// P3 and up, one per level, with the strides that [`FcosConfig::strides`] gives.
+    /// The pyramid's levels, the finest first, with the strides that [`FcosConfig::strides`] gives.
     pub pyramid: Vec<Tensor<4>>,
     /// The head's output per level.
     pub levels: Vec<Outputs<Tensor<4>>>,
@@ -56,19 +58,29 @@ impl FcosConfig {
     /// # Errors
     /// If the configuration is invalid.
     pub fn init_seeded(&self, seed: u64, device: &Device) -> Result<Fcos, ConfigError> {
-        self.validate()?;
-        let init = &Init::new(seed, device);
-        let channels = [1, 2, 3].map(|stage| self.backbone.stage_channels(stage));
-        Ok(Fcos {
-            backbone: ResNet::new(&self.backbone, init),
-            fpn: Fpn::new(&self.fpn, channels, init),
-            head: Head::new(self, init),
-            config: self.clone(),
-        })
+        Fcos::new(self, seed, device)
     }
 }
 
-impl Fcos {
+impl<B: BackboneModel> Fcos<B> {
+    /// The network with initial parameters, on the backbone that `B` makes of the settings. For the
+    /// built-in ones it is [`FcosConfig::init_seeded`].
+    ///
+    /// # Errors
+    /// If the configuration is invalid, or the backbone none that `B` can be.
+    pub fn new(config: &FcosConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let init = &Init::new(seed, device);
+        let backbone = B::init(&config.backbone, init)?;
+        let channels = lateral_channels(config, &backbone.features())?;
+        Ok(Self {
+            backbone,
+            fpn: Fpn::new(&config.fpn, &channels, init),
+            head: Head::new(config, init),
+            config: config.clone(),
+        })
+    }
+
     /// What the network is made of.
     pub fn config(&self) -> &FcosConfig {
         &self.config
@@ -80,7 +92,8 @@ impl Fcos {
     /// for the same size and [`FcosConfig::strides`].
     ///
     /// # Panics
-    /// If the images don't have three channels, or sit on another device than the network.
+    /// If the images don't have three channels, or sit on another device than the network; if a
+    /// backbone of one's own gives fewer maps than it [says](BackboneModel::features).
     pub fn forward(&self, images: Tensor<4>) -> Outputs<Tensor<3>> {
         join(&self.forward_features(images).levels)
     }
@@ -100,15 +113,17 @@ impl Fcos {
         }
     }
 
-    /// The first part alone: C3 to C5.
+    /// The first part alone: the backbone's maps that the pyramid stands on.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
     pub fn forward_backbone(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        self.backbone.forward(images)
+        let mut maps = self.backbone.forward(images);
+        let unused = maps.len().checked_sub(self.fpn.num_inputs());
+        maps.split_off(unused.expect("a backbone gives the maps that it says"))
     }
 
-    /// The second part alone: C3 to C5 become P3 and coarser.
+    /// The second part alone: the backbone's maps become the pyramid's levels.
     ///
     /// # Panics
     /// If the maps are not what [`forward_backbone`](Self::forward_backbone) gives.
@@ -129,11 +144,14 @@ impl Fcos {
 
     /// The network for inference, with the backbone's batch normalisations as part of its
     /// convolutions: the outputs of [`Module::valid`], up to rounding, in less time.
+    #[must_use]
     pub fn fold_batch_norm(self) -> Self {
-        let mut folded = self.valid();
-        drop(self);
-        folded.backbone = folded.backbone.map_layers(ConvNorm::fold);
-        folded
+        let valid = self.valid();
+        drop(self); // so that nobody else holds the weights, and they are scaled in their place
+        Self {
+            backbone: valid.backbone.fold(),
+            ..valid
+        }
     }
 
     /// The device that its parameters live on.
@@ -150,7 +168,8 @@ impl Fcos {
     /// statistics are none, nor are the scales and shifts of frozen batch normalisation. (Burn's
     /// [`Module::num_params`], which this hides, counts both.)
     pub fn num_params(&self) -> usize {
-        let frozen = matches!(self.config.backbone.norm, BackboneNorm::Frozen);
+        let config = self.config.backbone.as_resnet();
+        let frozen = config.is_some_and(|config| config.norm == BackboneNorm::Frozen);
         let counts = |name: &str| {
             let fixed = frozen && name.starts_with("backbone.") && name.contains(".norm.");
             !fixed && !params::is_statistic(name)
@@ -163,10 +182,26 @@ impl Fcos {
     }
 
     /// The same network, whose running statistics no clone shares and no pending update changes.
-    pub(crate) fn detach_statistics(mut self) -> Self {
-        self.backbone = self.backbone.map_layers(ConvNorm::detach_statistics);
-        self
+    pub(crate) fn detach_statistics(self) -> Self {
+        Self {
+            backbone: self.backbone.detach_statistics(),
+            ..self
+        }
     }
+}
+
+/// Channels of the backbone's maps that the pyramid stands on: its last ones.
+fn lateral_channels(
+    config: &FcosConfig,
+    features: &[FeatureMap],
+) -> Result<Vec<usize>, ConfigError> {
+    let expected = config.fpn.lateral_strides();
+    let found: Vec<usize> = features.iter().map(|map| map.stride).collect();
+    if !found.ends_with(&expected) {
+        return Err(ConfigError::Features { expected, found });
+    }
+    let unused = found.len() - expected.len();
+    Ok(features[unused..].iter().map(|map| map.channels).collect())
 }
 
 /// Joins the levels' outputs along N.

@@ -4,15 +4,13 @@
 //! Legend: B images, C classes, H and W rows and columns of a level.
 
 use burn::module::{Module, Param};
-use burn::nn::conv::Conv2d;
 use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
 use burn::tensor::{Device, Tensor};
 use fcos_core::Outputs;
 
 use crate::config::{BoxActivation, CenternessOn, FcosConfig, HeadConfig};
-use crate::init::{Distribution, Init};
-use crate::layers::{ConvSize, conv, with_bias};
-use crate::ops::{self, Then};
+use crate::layers::{Activation, Conv, ConvSize, Distribution, Init};
+use crate::ops;
 
 /// The largest distance that `exp` may give, in pixels. Larger than any image, so that trained
 /// networks never notice; without it one wild location makes the loss infinite.
@@ -37,24 +35,25 @@ const WEIGHTS: Distribution = Distribution::Normal(0.01);
 /// Convolution, group normalisation, ReLU.
 #[derive(Module, Debug)]
 struct TowerLayer {
-    conv: Conv2d,
+    conv: Conv,
     norm: GroupNorm,
 }
 
 impl TowerLayer {
     fn new(config: &HeadConfig, channels: usize, init: &Init) -> Self {
-        let plain = conv(ConvSize::new([channels, channels], 3), WEIGHTS, init);
+        let plain = Conv::new(ConvSize::new([channels, channels], 3), WEIGHTS, init);
         Self {
-            conv: match config.tower_bias {
-                true => with_bias(plain, 0.0, init),
-                false => plain,
+            conv: if config.tower_bias {
+                plain.with_bias(0.0, init)
+            } else {
+                plain
             },
-            norm: GroupNormConfig::new(config.gn_groups, channels).init(init.device),
+            norm: GroupNormConfig::new(config.gn_groups, channels).init(init.device()),
         }
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::group_norm_relu(&self.norm, ops::conv2d(&self.conv, x, Then::Nothing))
+        ops::group_norm_relu(&self.norm, self.conv.forward(x, Activation::Nothing))
     }
 }
 
@@ -63,10 +62,12 @@ impl TowerLayer {
 pub(crate) struct Head {
     cls_tower: Vec<TowerLayer>,
     bbox_tower: Vec<TowerLayer>,
-    cls_logits: Conv2d,
-    bbox_pred: Conv2d,
-    centerness: Conv2d,
+    cls_logits: Conv,
+    bbox_pred: Conv,
+    centerness: Conv,
     scales: Vec<Param<Tensor<1>>>,
+    #[module(skip)]
+    strides: Vec<usize>,
     #[module(skip)]
     config: HeadConfig,
 }
@@ -74,7 +75,7 @@ pub(crate) struct Head {
 impl Head {
     /// The device that the parameters live on.
     pub fn device(&self) -> Device {
-        self.cls_logits.weight.device()
+        self.cls_logits.device()
     }
 
     /// With the initialisation of the focal-loss paper (Lin et al. 2017, §4.1): `N(0, 0.01)`,
@@ -87,10 +88,10 @@ impl Head {
             (0..head.num_convs).map(layer).collect()
         };
         let output = |out, bias| {
-            let plain = conv(ConvSize::new([channels, out], 3), WEIGHTS, init);
-            with_bias(plain, bias, init)
+            Conv::new(ConvSize::new([channels, out], 3), WEIGHTS, init).with_bias(bias, init)
         };
-        let num_scales = if head.scales { config.num_levels() } else { 0 };
+        let strides = config.strides();
+        let num_scales = if head.scales { strides.len() } else { 0 };
         Self {
             cls_tower: tower(),
             bbox_tower: tower(),
@@ -98,8 +99,9 @@ impl Head {
             bbox_pred: output(4, head.bbox_bias),
             centerness: output(1, 0.0),
             scales: (0..num_scales)
-                .map(|_| Initializer::Ones.init([1], init.device))
+                .map(|_| Initializer::Ones.init([1], init.device()))
                 .collect(),
+            strides,
             config: head.clone(),
         }
     }
@@ -112,7 +114,7 @@ impl Head {
             CenternessOn::Cls => &cls,
             CenternessOn::Box => &bbox,
         };
-        let output = |layer, x| ops::conv2d(layer, x, Then::Nothing);
+        let output = |layer: &Conv, x| layer.forward(x, Activation::Nothing);
         Outputs {
             centerness: output(&self.centerness, tower.clone()),
             cls_logits: output(&self.cls_logits, cls),
@@ -131,7 +133,7 @@ impl Head {
             BoxActivation::ReluStride => ops::relu(x),
             BoxActivation::AnchorDelta => from_anchor(x, 1.0 / LARGEST_GROWTH),
             BoxActivation::LegacyAnchorDelta => {
-                let stride = (8 << level) as f64;
+                let stride = self.strides[level] as f64;
                 from_anchor(x, 0.0) - LEGACY_PIXEL / 2.0 / stride
             }
         }

@@ -9,15 +9,18 @@ use burn::tensor::{Device, Shape, Tensor, TensorData};
 use fcos_core::Rng;
 
 /// Where a network's layers come from: the device they live on, and a stream of draws for each.
-pub(crate) struct Init<'a> {
-    pub device: &'a Device,
+///
+/// The layers' weights depend on the seed and on the order in which the layers are made.
+#[derive(Debug)]
+pub struct Init<'a> {
+    device: &'a Device,
     seed: u64,
     layers: Cell<u64>,
 }
 
 /// How the weights of a convolution are distributed around 0.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Distribution {
+pub enum Distribution {
     /// Normal with this standard deviation.
     Normal(f64),
     /// Uniform up to this bound on either side.
@@ -25,6 +28,7 @@ pub(crate) enum Distribution {
 }
 
 impl<'a> Init<'a> {
+    /// Layers on `device`, drawn by this seed.
     pub fn new(seed: u64, device: &'a Device) -> Self {
         Self {
             device,
@@ -33,15 +37,21 @@ impl<'a> Init<'a> {
         }
     }
 
+    /// The device that layers are made on.
+    pub fn device(&self) -> &'a Device {
+        self.device
+    }
+
     /// The next layer's weights `[Cout, Cin / groups, KH, KW]`, drawn when first used.
     pub fn weights(&self, shape: [usize; 4], distribution: Distribution) -> Param<Tensor<4>> {
         let key = [self.seed, self.layers.replace(self.layers.get() + 1)];
         let draw = move |device: &Device, require_grad: bool| {
             let values = distribution.draw(shape.iter().product(), &key);
             let tensor = Tensor::from_data(TensorData::new(values, shape), device);
-            match require_grad {
-                true => tensor.require_grad(),
-                false => tensor,
+            if require_grad {
+                tensor.require_grad()
+            } else {
+                tensor
             }
         };
         let device = self.device.clone();

@@ -4,11 +4,11 @@
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
-//! use fcos_model::{Arch, FcosConfig};
+//! use fcos_model::{Arch, FcosConfig, ResNetConfig};
 //!
-//! let mut config = FcosConfig::preset("torchvision-r18")?;
+//! let mut config = FcosConfig::preset("torchvision")?;
 //! config.num_classes = 3;
-//! config.backbone.width = 8;
+//! config.backbone = ResNetConfig { width: 8, ..ResNetConfig::new(Arch::ResNet18) }.into();
 //! config.fpn.channels = 32;
 //!
 //! let device = Device::flex();
@@ -21,29 +21,30 @@
 //! # Ok::<(), fcos_model::ConfigError>(())
 //! ```
 
+mod backbone;
 mod config;
 mod detector;
 mod fcos;
 mod fpn;
 mod head;
 mod init;
-mod layers;
+pub mod layers;
 mod ops;
 mod params;
 mod pipeline;
 mod presets;
-mod resnet;
 pub mod weights;
 
+pub use backbone::resnet::{Arch, BackboneNorm, Groups, ResNet, ResNetConfig, StrideIn};
+pub use backbone::{Backbone, BackboneConfig, BackboneModel, FeatureMap, OwnBackbone};
 pub use config::{
-    Arch, BackboneConfig, BackboneNorm, BoxActivation, CenternessOn, ConfigError, FcosConfig,
-    FpnConfig, HeadConfig, P6Source, StrideIn,
+    BoxActivation, CenternessOn, ConfigError, FcosConfig, FpnConfig, HeadConfig, P6Source,
 };
 pub use detector::DetectorConfig;
 pub use fcos::{Fcos, Features};
 pub use fcos_core::Outputs;
 pub use head::ANCHOR_SIDE;
-pub use params::{NamedShape, NamedTensors, TensorDifference, TensorMismatch};
+pub use params::{NamedShape, NamedTensors, ParamPath, TensorDifference, TensorMismatch};
 pub use pipeline::{BatchDetections, Pipeline, PredictError, Timings};
 
 #[cfg(doctest)]

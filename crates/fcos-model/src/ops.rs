@@ -4,28 +4,17 @@
 //! Legend: B images, C channels, H and W rows and columns of a feature map.
 
 use burn::module::RunningState;
-use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, GroupNorm};
 use burn::tensor::{Device, Tensor};
-pub(crate) use fcos_kernels::Activation as Then;
-use fcos_kernels::{Conv2dOptions, MaxPool2dOptions};
+use fcos_kernels::{Activation, MaxPool2dOptions};
 
-/// Convolution with the layer's own stride and groups, padded by half its kernel: `[B, C, H, W]` to
+use crate::layers::Conv;
+
+/// Convolution with the layer's own stride, padding, dilation and groups: `[B, C, H, W]` to
 /// `[B, C', H', W']`.
-pub(crate) fn conv2d(conv: &Conv2d, x: Tensor<4>, then: Then) -> Tensor<4> {
-    let options = Conv2dOptions {
-        stride: conv.stride,
-        padding: conv.kernel_size.map(|side| side / 2), // as `layers::conv` makes them
-        dilation: conv.dilation,
-        groups: conv.groups,
-        then,
-    };
-    fcos_kernels::conv2d(
-        x,
-        conv.weight.val(),
-        conv.bias.as_ref().map(|b| b.val()),
-        options,
-    )
+pub(crate) fn conv2d(conv: &Conv, x: Tensor<4>, then: Activation) -> Tensor<4> {
+    let bias = conv.bias.as_ref().map(|b| b.val());
+    fcos_kernels::conv2d(x, conv.weight.val(), bias, conv.size.options(then))
 }
 
 /// Group normalisation (Wu & He 2018), then ReLU. The layer is affine.
@@ -33,7 +22,14 @@ pub(crate) fn group_norm_relu(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
     match (&norm.gamma, &norm.beta) {
         (Some(gamma), Some(beta)) => {
             let (gamma, beta) = (gamma.val(), beta.val());
-            fcos_kernels::group_norm(x, norm.num_groups, gamma, beta, norm.epsilon, Then::Relu)
+            fcos_kernels::group_norm(
+                x,
+                norm.num_groups,
+                gamma,
+                beta,
+                norm.epsilon,
+                Activation::Relu,
+            )
         }
         _ => relu(norm.forward(x)),
     }
@@ -42,7 +38,7 @@ pub(crate) fn group_norm_relu(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
 /// Batch normalisation: with the running statistics, unless the layer trains on an autodiff
 /// device. Then with the batch's own, which move the running ones as `torch.nn.BatchNorm2d` does
 /// (biased variance to normalise, unbiased variance to remember).
-pub(crate) fn batch_norm(norm: &BatchNorm, x: Tensor<4>, then: Then) -> Tensor<4> {
+pub(crate) fn batch_norm(norm: &BatchNorm, x: Tensor<4>, then: Activation) -> Tensor<4> {
     if x.device().is_autodiff() && norm.training.is_enabled() {
         return batch_norm_training(norm, x, then);
     }
@@ -50,7 +46,7 @@ pub(crate) fn batch_norm(norm: &BatchNorm, x: Tensor<4>, then: Then) -> Tensor<4
     fcos_kernels::channel_affine(x, scale, shift, then)
 }
 
-fn batch_norm_training(norm: &BatchNorm, x: Tensor<4>, then: Then) -> Tensor<4> {
+fn batch_norm_training(norm: &BatchNorm, x: Tensor<4>, then: Activation) -> Tensor<4> {
     let [b, _, h, w] = x.dims();
     let n = (b * h * w) as f64;
     let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
@@ -143,7 +139,7 @@ mod tests {
             batch_norm(
                 &norm,
                 input.clone().narrow(0, i, 1).squeeze_dim(0),
-                Then::Nothing,
+                Activation::Nothing,
             )
         });
         let output: Tensor<5> = Tensor::stack(outputs.collect(), 0);

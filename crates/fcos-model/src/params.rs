@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData};
 
+use crate::backbone::BackboneModel;
 use crate::fcos::Fcos;
 
 /// Tensors by name. Their layout is PyTorch's: `[out, in / groups, rows, columns]` for a
@@ -81,7 +82,7 @@ fn shorten(what: &str, list: &[String]) -> String {
     format!("{} {what}: {first}{rest}", list.len())
 }
 
-impl Fcos {
+impl<B: BackboneModel> Fcos<B> {
     /// A copy of all parameters and running statistics on the host, as `f32`.
     pub fn tensors(&self) -> NamedTensors {
         let mut reader = Reader::default();
@@ -99,7 +100,7 @@ impl Fcos {
             return Err(mismatch);
         }
         let mut writer = Writer {
-            path: Vec::new(),
+            path: ParamPath::default(),
             tensors,
         };
         Ok(self.detach_statistics().map(&mut writer))
@@ -112,7 +113,7 @@ pub(crate) fn is_statistic(name: &str) -> bool {
 }
 
 /// The shapes of all the network's tensors by name. Draws no parameters.
-pub(crate) fn shapes(model: &Fcos) -> BTreeMap<String, Vec<usize>> {
+pub(crate) fn shapes(model: &impl Module) -> BTreeMap<String, Vec<usize>> {
     let mut visitor = Shapes::default();
     model.visit(&mut visitor);
     visitor.shapes
@@ -142,74 +143,108 @@ fn compare(expected: &BTreeMap<String, Vec<usize>>, given: &NamedTensors) -> Ten
     }
 }
 
-/// The PyTorch name of a path: Burn calls a normalisation's weight and bias γ and β.
-fn name(path: &[String]) -> String {
-    let rename = |part: &String| match part.as_str() {
-        "gamma" => "weight".into(),
-        "beta" => "bias".into(),
-        _ => part.clone(),
-    };
-    path.iter().map(rename).collect::<Vec<_>>().join(".")
+/// Where a visitor or mapper of Burn's is in a network, told by what it enters and leaves.
+///
+/// A `#[derive(Module)]` on an enum makes a step of the variant that it is; that step is left out,
+/// so that a tensor's name depends on the fields alone.
+#[derive(Debug, Clone, Default)]
+pub struct ParamPath {
+    fields: Vec<String>,
+}
+
+impl ParamPath {
+    /// What Burn calls the containers that are no part of a path.
+    const LEFT_OUT: &str = "Enum:";
+
+    /// To be called from `enter_module`.
+    pub fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with(Self::LEFT_OUT) {
+            self.fields.push(name.into());
+        }
+    }
+
+    /// To be called from `exit_module`.
+    pub fn exit(&mut self, container: &str) {
+        if !container.starts_with(Self::LEFT_OUT) {
+            self.fields.pop();
+        }
+    }
+
+    /// The fields, joined by dots, as Burn calls them: `backbone.stem.norm.gamma`.
+    pub fn fields(&self) -> String {
+        self.fields.join(".")
+    }
+
+    /// As [`fields`](Self::fields), but as PyTorch calls a normalisation's γ and β, which are
+    /// `weight` and `bias`: a key of [`NamedTensors`].
+    pub fn name(&self) -> String {
+        let rename = |field: &String| match field.as_str() {
+            "gamma" => "weight".into(),
+            "beta" => "bias".into(),
+            _ => field.clone(),
+        };
+        self.fields.iter().map(rename).collect::<Vec<_>>().join(".")
+    }
 }
 
 #[derive(Default)]
 struct Shapes {
-    path: Vec<String>,
+    path: ParamPath,
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl ModuleVisitor for Shapes {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.into());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.shapes
-            .insert(name(&self.path), param.lazy_shape().to_vec());
+            .insert(self.path.name(), param.lazy_shape().to_vec());
     }
 }
 
 #[derive(Default)]
 struct Reader {
-    path: Vec<String>,
+    path: ParamPath,
     tensors: NamedTensors,
 }
 
 impl ModuleVisitor for Reader {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.into());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let data = param.val().into_data().convert::<f32>();
-        self.tensors.insert(name(&self.path), data);
+        self.tensors.insert(self.path.name(), data);
     }
 }
 
 struct Writer {
-    path: Vec<String>,
+    path: ParamPath,
     tensors: NamedTensors,
 }
 
 impl ModuleMapper for Writer {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.into());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match self.tensors.remove(&name(&self.path)) {
+        match self.tensors.remove(&self.path.name()) {
             Some(data) => {
                 let tensor = Tensor::from_data(data, &param.lazy_device());
                 let id = param.id;

@@ -13,13 +13,13 @@ use fcos_postprocess::{
 use image::RgbImage;
 use web_time::Instant;
 
-use crate::{DetectorConfig, Fcos};
+use crate::{Backbone, BackboneModel, DetectorConfig, Fcos};
 
 /// A model ready to predict: on a plain (not autodiff) device, with batch norm folded into the
 /// convolutions, and with its preprocessing and postprocessing.
 #[derive(Debug, Clone)]
-pub struct Pipeline {
-    model: Fcos,
+pub struct Pipeline<B: BackboneModel = Backbone> {
+    model: Fcos<B>,
     config: DetectorConfig,
 }
 
@@ -61,9 +61,9 @@ pub struct Timings {
     pub postprocess: Duration,
 }
 
-impl Pipeline {
+impl<B: BackboneModel> Pipeline<B> {
     /// A pipeline on the device where `model` lives.
-    pub fn new(model: Fcos, config: DetectorConfig) -> Self {
+    pub fn new(model: Fcos<B>, config: DetectorConfig) -> Self {
         Self {
             model: model.valid().fold_batch_norm(),
             config,
@@ -123,7 +123,7 @@ impl Pipeline {
         let PaddedBatch { pixels, shape } = self.config.preprocess.pad_batch(&prepared);
         let input = self.upload(pixels, shape);
         let started = Started {
-            pipeline: self,
+            config: &self.config,
             images,
             prepared,
             shape,
@@ -172,7 +172,7 @@ fn of_image(outputs: &Outputs<Vec<f32>>, index: usize, images: usize) -> Outputs
 
 /// A batch whose outputs are on their way.
 struct Started<'a> {
-    pipeline: &'a Pipeline,
+    config: &'a DetectorConfig,
     images: &'a [&'a RgbImage],
     prepared: Vec<Prepared>,
     /// `[B, 3, H, W]` with padding.
@@ -186,7 +186,7 @@ impl Started<'_> {
     fn finish(self, outputs: Vec<TensorData>) -> Result<BatchDetections, PredictError> {
         let outputs = on_host(outputs)?;
         let forward = self.start.elapsed() - self.preprocess;
-        let config = &self.pipeline.config;
+        let config = self.config;
         let [_, _, height, width] = self.shape;
         let strides = config.model.strides();
         let locations = Locations::new(Size { width, height }, &strides, config.location_rule);
@@ -215,7 +215,7 @@ impl Started<'_> {
         outputs: Outputs<&[f32]>,
         locations: &Locations,
     ) -> Result<Postprocessed, PostprocessError> {
-        let config = &self.pipeline.config;
+        let config = self.config;
         let (image, prepared) = (self.images[index], &self.prepared[index]);
         let unit = config.model.distance_unit();
         let settings = &config.postprocess;

@@ -6,23 +6,36 @@ use fcos_data::PreprocessConfig;
 use fcos_postprocess::PostprocessConfig;
 
 use crate::DetectorConfig;
-use crate::config::{
-    Arch, BackboneConfig, BoxActivation, CenternessOn, ConfigError, FcosConfig, HeadConfig,
-    StrideIn,
-};
+use crate::backbone::resnet::{Arch, ResNetConfig, StrideIn};
+use crate::config::{BoxActivation, CenternessOn, ConfigError, FcosConfig, HeadConfig};
 
 /// One implementation.
 struct Recipe {
     name: &'static str,
+    /// Those that it was published with; it can be put on any other.
+    backbones: &'static [Arch],
     model: fn(Arch) -> FcosConfig,
     preprocess: fn(Arch) -> PreprocessConfig,
     location_rule: LocationRule,
     postprocess: fn() -> PostprocessConfig,
 }
 
+/// The backbones of most projects' published weights.
+const LARGE: &[Arch] = &[
+    Arch::ResNet50,
+    Arch::ResNet101,
+    Arch::ResNeXt101_32x8d,
+    Arch::ResNeXt101_64x4d,
+];
+
+/// The name that sfzhang15/ATSS's two ways to predict boxes once shared with a training preset,
+/// which is neither.
+const AMBIGUOUS: &str = "atss";
+
 static RECIPES: [Recipe; 11] = [
     Recipe {
         name: "official-orig",
+        backbones: LARGE,
         model: FcosConfig::official_orig,
         preprocess: |_| PreprocessConfig::official(),
         location_rule: LocationRule::HalfStride,
@@ -30,6 +43,7 @@ static RECIPES: [Recipe; 11] = [
     },
     Recipe {
         name: "official-imprv",
+        backbones: LARGE,
         model: FcosConfig::official_imprv,
         preprocess: |_| PreprocessConfig::official(),
         location_rule: LocationRule::HalfStride,
@@ -37,6 +51,7 @@ static RECIPES: [Recipe; 11] = [
     },
     Recipe {
         name: "adelaidet",
+        backbones: LARGE,
         model: FcosConfig::adelaidet,
         preprocess: adelaidet_pixels,
         location_rule: LocationRule::HalfStride,
@@ -44,6 +59,7 @@ static RECIPES: [Recipe; 11] = [
     },
     Recipe {
         name: "adelaidet-rt",
+        backbones: &[Arch::ResNet50],
         model: FcosConfig::adelaidet_rt,
         preprocess: |_| PreprocessConfig {
             short_side: 512,
@@ -55,6 +71,7 @@ static RECIPES: [Recipe; 11] = [
     },
     Recipe {
         name: "torchvision",
+        backbones: &[Arch::ResNet50],
         model: FcosConfig::torchvision,
         preprocess: |_| PreprocessConfig::torchvision(),
         location_rule: LocationRule::Torchvision,
@@ -62,26 +79,23 @@ static RECIPES: [Recipe; 11] = [
     },
     Recipe {
         name: "mmdet-plain",
+        backbones: &[Arch::ResNet50, Arch::ResNet101, Arch::ResNeXt101_64x4d],
         model: FcosConfig::mmdet_plain,
-        preprocess: |arch| match is_caffe(arch) {
-            true => PreprocessConfig::mmdet_plain(),
-            false => PreprocessConfig::mmdet_pytorch(),
-        },
+        preprocess: |arch| mmdet_pixels(arch, PreprocessConfig::mmdet_plain()),
         location_rule: LocationRule::HalfStride,
         postprocess: PostprocessConfig::mmdet_plain,
     },
     Recipe {
         name: "mmdet-tricks",
+        backbones: &[Arch::ResNet50],
         model: FcosConfig::mmdet_tricks,
-        preprocess: |arch| match is_caffe(arch) {
-            true => PreprocessConfig::mmdet_tricks(),
-            false => PreprocessConfig::mmdet_pytorch(),
-        },
+        preprocess: |arch| mmdet_pixels(arch, PreprocessConfig::mmdet_tricks()),
         location_rule: LocationRule::HalfStride,
         postprocess: PostprocessConfig::mmdet_tricks,
     },
     Recipe {
         name: "mmdet-lsj",
+        backbones: &[Arch::ResNet18, Arch::ResNet50, Arch::ResNet101],
         model: FcosConfig::mmdet_lsj,
         preprocess: |_| PreprocessConfig::mmdet_pytorch(),
         location_rule: LocationRule::HalfStride,
@@ -89,20 +103,23 @@ static RECIPES: [Recipe; 11] = [
     },
     Recipe {
         name: "mmdet-atss",
+        backbones: &[Arch::ResNet50, Arch::ResNet101],
         model: FcosConfig::mmdet_atss,
         preprocess: |_| PreprocessConfig::mmdet_pytorch(),
         location_rule: LocationRule::Corner,
         postprocess: PostprocessConfig::mmdet_tricks,
     },
     Recipe {
-        name: "atss",
-        model: FcosConfig::atss,
+        name: "atss-anchor",
+        backbones: LARGE,
+        model: FcosConfig::atss_anchor,
         preprocess: |_| PreprocessConfig::official(),
         location_rule: LocationRule::HalfStride,
         postprocess: PostprocessConfig::atss,
     },
     Recipe {
         name: "atss-point",
+        backbones: &[Arch::ResNet50],
         model: FcosConfig::official_imprv,
         preprocess: |_| PreprocessConfig::official(),
         location_rule: LocationRule::HalfStride,
@@ -123,26 +140,42 @@ fn adelaidet_pixels(arch: Arch) -> PreprocessConfig {
     }
 }
 
-/// Whether mmdetection's models on this backbone start from Caffe's weights.
-fn is_caffe(arch: Arch) -> bool {
-    arch.is_bottleneck() && !arch.is_resnext()
+/// mmdetection's deep ResNets start from Caffe's weights and see their pixels, all others from
+/// PyTorch's.
+fn mmdet_pixels(arch: Arch, caffe: PreprocessConfig) -> PreprocessConfig {
+    if arch.is_bottleneck() && !arch.is_resnext() {
+        caffe
+    } else {
+        PreprocessConfig::mmdet_pytorch()
+    }
 }
 
 /// The recipe and the backbone that a preset's name says, if it says one.
 fn find(name: &str) -> Result<(&'static Recipe, Option<Arch>), ConfigError> {
-    let found = RECIPES.iter().find_map(|recipe| {
-        let backbone = name.strip_prefix(recipe.name)?;
-        let arch = match backbone.strip_prefix('-') {
-            Some(backbone) => Some(Arch::ALL.into_iter().find(|a| a.name() == backbone)?),
-            None => backbone.is_empty().then_some(None)?,
-        };
-        Some((recipe, arch))
-    });
+    let found = RECIPES
+        .iter()
+        .find_map(|recipe| Some((recipe, backbone_after(recipe.name, name)?)));
+    if found.is_none() && backbone_after(AMBIGUOUS, name).is_some() {
+        return Err(ConfigError::RenamedPreset {
+            name: name.into(),
+            instead: "\"atss-anchor\", where boxes are an anchor's offsets, or \"atss-point\", where \
+                      they are distances from a point",
+        });
+    }
     found.ok_or_else(|| ConfigError::UnknownPreset {
         name: name.into(),
         recipes: RECIPES.each_ref().map(|recipe| recipe.name).join(", "),
         backbones: Arch::ALL.map(Arch::name).join(", "),
     })
+}
+
+/// The backbone that follows a recipe's name in a preset's, if it is that recipe's: none, if nothing
+/// follows.
+fn backbone_after(recipe: &str, preset: &str) -> Option<Option<Arch>> {
+    match preset.strip_prefix(recipe)? {
+        "" => Some(None),
+        rest => rest.strip_prefix('-')?.parse().ok().map(Some),
+    }
 }
 
 /// The recipe in a preset's name.
@@ -202,9 +235,13 @@ impl FcosConfig {
         Ok((recipe.model)(arch.unwrap_or_default()))
     }
 
-    /// The names of all presets.
+    /// The names of the presets that somebody published. [`preset`](Self::preset) takes every other
+    /// backbone after a recipe's name too.
     pub fn preset_names() -> impl Iterator<Item = String> {
-        let of = |recipe: &Recipe| Arch::ALL.map(|arch| format!("{}-{}", recipe.name, arch.name()));
+        let of = |recipe: &'static Recipe| {
+            let archs = recipe.backbones.iter();
+            archs.map(|arch| format!("{}-{arch}", recipe.name))
+        };
         RECIPES.iter().flat_map(of)
     }
 
@@ -219,24 +256,21 @@ impl FcosConfig {
     /// tianzhi0549/FCOS, `fcos_imprv_*`: the ResNets' stride in the 1×1 convolution, and frozen
     /// batch normalisation without an epsilon (`fcos_core/layers/batch_norm.py`).
     pub fn official_imprv(arch: Arch) -> Self {
-        let mut config = Self::adelaidet(arch);
-        config.backbone.norm_eps = 0.0;
-        config
+        let backbone = ResNetConfig {
+            norm_eps: 0.0,
+            ..detectron(arch)
+        };
+        Self {
+            backbone: backbone.into(),
+            ..Self::default()
+        }
     }
 
     /// aim-uofa/AdelaiDet (`configs/FCOS-Detection`): the ResNets' stride in the 1×1 convolution,
     /// the ResNeXts' in the 3×3.
     pub fn adelaidet(arch: Arch) -> Self {
-        let stride_in = match arch.is_resnext() {
-            true => StrideIn::Conv3x3,
-            false => StrideIn::Conv1x1,
-        };
-        let backbone = BackboneConfig {
-            stride_in,
-            ..BackboneConfig::new(arch)
-        };
         Self {
-            backbone,
+            backbone: detectron(arch).into(),
             ..Self::default()
         }
     }
@@ -253,7 +287,7 @@ impl FcosConfig {
     pub fn torchvision(arch: Arch) -> Self {
         Self {
             num_classes: 91,
-            backbone: BackboneConfig::new(arch),
+            backbone: ResNetConfig::new(arch).into(),
             head: HeadConfig {
                 scales: false,
                 ..HeadConfig::default()
@@ -281,13 +315,14 @@ impl FcosConfig {
     /// mmdetection's `fcos_*_fpn_…-lsj-200e`: as [`mmdet_tricks`](Self::mmdet_tricks), but on
     /// `pytorch` ResNets.
     pub fn mmdet_lsj(arch: Arch) -> Self {
-        let mut config = Self::mmdet_tricks(arch);
-        config.backbone.stride_in = StrideIn::Conv3x3;
-        config
+        Self {
+            backbone: ResNetConfig::new(arch).into(),
+            ..Self::mmdet_tricks(arch)
+        }
     }
 
     /// sfzhang15/ATSS: the official improved network, whose box output is an anchor's offsets.
-    pub fn atss(arch: Arch) -> Self {
+    pub fn atss_anchor(arch: Arch) -> Self {
         let mut config = Self::official_imprv(arch);
         config.head.box_activation = BoxActivation::LegacyAnchorDelta;
         config
@@ -296,11 +331,24 @@ impl FcosConfig {
     /// mmdetection's `atss_*`: PyTorch-style backbones, towers without bias, no ReLU before P7.
     pub fn mmdet_atss(arch: Arch) -> Self {
         let mut config = Self::mmdet_plain(arch);
-        config.backbone.stride_in = StrideIn::Conv3x3;
+        config.backbone = ResNetConfig::new(arch).into();
         config.fpn.relu_before_p7 = false;
         config.head.centerness_on = CenternessOn::Box;
         config.head.box_activation = BoxActivation::AnchorDelta;
         config
+    }
+}
+
+/// The ResNets' stride in the 1×1 convolution, the ResNeXts' in the 3×3.
+fn detectron(arch: Arch) -> ResNetConfig {
+    let stride_in = if arch.is_resnext() {
+        StrideIn::Conv3x3
+    } else {
+        StrideIn::Conv1x1
+    };
+    ResNetConfig {
+        stride_in,
+        ..ResNetConfig::new(arch)
     }
 }
 

@@ -10,25 +10,26 @@
 //!
 //! ```
 //! use burn::tensor::Device;
-//! use fcos_model::{FcosConfig, weights};
+//! use fcos_model::{Fcos, FcosConfig, weights};
 //!
 //! let device = Device::flex();
 //! let model = FcosConfig::tiny().init(&device)?;
 //! let path = std::env::temp_dir().join(format!("fcos-doc-{}.safetensors", std::process::id()));
 //! weights::save(&path, &model, &["cat", "dog"])?;
-//! let (model, names): (_, Vec<String>) = weights::load(&path, &device)?;
+//! let (model, names): (Fcos, Vec<String>) = weights::load(&path, &device)?;
 //! assert_eq!((model.config(), names.len()), (&FcosConfig::tiny(), 2));
 //! # std::fs::remove_file(&path)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod adelaidet;
-mod checkpoint;
 mod error;
+pub(crate) mod families;
+mod foreign;
 mod format;
 mod import;
 mod mmdet;
-mod names;
+pub(crate) mod names;
 mod official;
 mod settings;
 mod stem;
@@ -38,15 +39,16 @@ mod torchvision;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, TensorData};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::backbone::BackboneModel;
 use crate::config::FcosConfig;
 use crate::fcos::Fcos;
 use crate::params::NamedTensors;
@@ -100,11 +102,17 @@ struct Version {
 ///
 /// # Errors
 /// If the file can't be written, or the network is [folded](Fcos::fold_batch_norm).
-pub fn save(path: &Path, model: &Fcos, metadata: &impl Serialize) -> Result<(), WeightsError> {
+pub fn save<B: BackboneModel>(
+    path: impl AsRef<Path>,
+    model: &Fcos<B>,
+    metadata: &impl Serialize,
+) -> Result<(), WeightsError> {
+    let path = path.as_ref();
     if model.is_folded() {
         return Err(WeightsError::Folded { path: path.into() });
     }
-    let bytes = encode(path, model, metadata)?;
+    let json = header(path, model.config(), metadata)?;
+    let bytes = encode(path, json, &model.tensors())?;
     fcos_core::write_atomically(path, &bytes).map_err(|source| io_error(path, source))
 }
 
@@ -112,16 +120,38 @@ pub fn save(path: &Path, model: &Fcos, metadata: &impl Serialize) -> Result<(), 
 ///
 /// # Errors
 /// If the file is not a complete and valid weights file, or its metadata are no `M`.
-pub fn load<M: DeserializeOwned>(path: &Path, device: &Device) -> Result<(Fcos, M), WeightsError> {
+pub fn load<B: BackboneModel, M: DeserializeOwned>(
+    path: impl AsRef<Path>,
+    device: &Device,
+) -> Result<(Fcos<B>, M), WeightsError> {
+    let path = path.as_ref();
     let file = read(path)?;
-    let of = || PathBuf::from(path);
-    let metadata = serde_json::from_value(file.metadata)
-        .map_err(|source| WeightsError::Metadata { path: of(), source })?;
-    let model = file.model.init(device);
-    let model = model.map_err(|source| WeightsError::Config { path: of(), source })?;
-    let model = model.with_tensors(file.tensors);
-    let model = model.map_err(|source| WeightsError::Tensors { path: of(), source })?;
+    let metadata = parsed(path, file.metadata)?;
+    let initial = Fcos::new(&file.model, 0, device).map_err(|source| WeightsError::Config {
+        path: path.into(),
+        source,
+    })?;
+    let model = with_tensors(path, initial, file.tensors)?;
     Ok((model, metadata))
+}
+
+fn parsed<M: DeserializeOwned>(path: &Path, metadata: Value) -> Result<M, WeightsError> {
+    serde_json::from_value(metadata).map_err(|source| WeightsError::Metadata {
+        path: path.into(),
+        source,
+    })
+}
+
+fn with_tensors<B: BackboneModel>(
+    path: &Path,
+    model: Fcos<B>,
+    tensors: NamedTensors,
+) -> Result<Fcos<B>, WeightsError> {
+    let filled = model.with_tensors(tensors);
+    filled.map_err(|source| WeightsError::Tensors {
+        path: path.into(),
+        source,
+    })
 }
 
 /// The network with the tensors of a weights file, or of a [`Checkpoint`].
@@ -129,7 +159,11 @@ pub fn load<M: DeserializeOwned>(path: &Path, device: &Device) -> Result<(Fcos, 
 /// # Errors
 /// Unless the file holds exactly the network's tensors; if a weights file's network has other
 /// settings than `model`, apart from those that matter only in training.
-pub fn load_into(path: &Path, model: Fcos) -> Result<Fcos, WeightsError> {
+pub fn load_into<B: BackboneModel>(
+    path: impl AsRef<Path>,
+    model: Fcos<B>,
+) -> Result<Fcos<B>, WeightsError> {
+    let path = path.as_ref();
     let file = match read(path) {
         Ok(file) => file,
         Err(WeightsError::NoMetadata { .. } | WeightsError::NotSafetensors { .. }) => {
@@ -137,11 +171,7 @@ pub fn load_into(path: &Path, model: Fcos) -> Result<Fcos, WeightsError> {
         }
         Err(error) => return Err(error),
     };
-    let model = model.with_tensors(file.tensors);
-    let model = model.map_err(|source| WeightsError::Tensors {
-        path: path.into(),
-        source,
-    })?;
+    let model = with_tensors(path, model, file.tensors)?;
     settings::compare(path, file.model, model.config())?;
     Ok(model)
 }
@@ -151,7 +181,8 @@ pub fn load_into(path: &Path, model: Fcos) -> Result<Fcos, WeightsError> {
 /// # Errors
 /// If the file is not a valid weights file. Whether its tensors are those of its configuration
 /// only [`load`] sees.
-pub fn read(path: &Path) -> Result<WeightsFile, WeightsError> {
+pub fn read(path: impl AsRef<Path>) -> Result<WeightsFile, WeightsError> {
+    let path = path.as_ref();
     let file = Stream::open(path)?;
     let json = file.entry(ENTRY);
     let json = json.ok_or_else(|| WeightsError::NoMetadata { path: path.into() })?;
@@ -181,43 +212,46 @@ fn parse_header(path: &Path, json: &str) -> Result<Header, WeightsError> {
     serde_json::from_str(json).map_err(invalid)
 }
 
-fn encode(path: &Path, model: &Fcos, metadata: &impl Serialize) -> Result<Vec<u8>, WeightsError> {
+/// The entry [`ENTRY`].
+fn header(
+    path: &Path,
+    model: &FcosConfig,
+    metadata: &impl Serialize,
+) -> Result<String, WeightsError> {
     let header = HeaderRef {
         version: VERSION,
-        model: model.config(),
+        model,
         metadata,
     };
-    let json = serde_json::to_string(&header).map_err(|source| WeightsError::Metadata {
+    serde_json::to_string(&header).map_err(|source| WeightsError::Metadata {
         path: path.into(),
         source,
-    })?;
-    let tensors = model.tensors();
+    })
+}
+
+/// A whole file, with `json` as its [`ENTRY`].
+fn encode(path: &Path, json: String, tensors: &NamedTensors) -> Result<Vec<u8>, WeightsError> {
     let views: Result<Vec<_>, _> = tensors
         .iter()
-        .map(|(name, data)| {
-            Ok((
-                name,
-                TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes())?,
-            ))
-        })
+        .map(|(name, data)| Ok((name, view(data)?)))
         .collect();
     let entries = HashMap::from([(ENTRY.to_string(), json)]);
     views
         .and_then(|views| safetensors::serialize(views, Some(entries)))
-        .map_err(|e| broken(path, e))
+        .map_err(|e| damaged(path, e))
 }
 
-/// That a tensor holds numbers only: one that is none would silently spoil every prediction.
-fn finite(path: &Path, name: &str, values: &[f32]) -> Result<(), WeightsError> {
+/// That all of a tensor's values are finite: one that is not would silently spoil every prediction.
+fn check_finite(path: &Path, name: &str, values: &[f32]) -> Result<(), WeightsError> {
     // Whole blocks, so that the compiler can look at many numbers at a time.
-    let block = |block: &[f32]| block.iter().fold(true, |all, v| all & v.is_finite());
-    match values.chunks(1024).all(block) {
-        true => Ok(()),
-        false => Err(WeightsError::NotFinite {
-            path: path.into(),
-            name: name.into(),
-        }),
+    let is_finite = |block: &[f32]| block.iter().fold(true, |all, v| all & v.is_finite());
+    if values.chunks(1024).all(is_finite) {
+        return Ok(());
     }
+    Err(WeightsError::NotFinite {
+        path: path.into(),
+        name: name.into(),
+    })
 }
 
 fn io_error(path: &Path, source: io::Error) -> WeightsError {
@@ -227,7 +261,8 @@ fn io_error(path: &Path, source: io::Error) -> WeightsError {
     }
 }
 
-fn broken(path: &Path, error: SafeTensorError) -> WeightsError {
+/// What the reader of safetensors says of a file, as one of our errors.
+fn damaged(path: &Path, error: SafeTensorError) -> WeightsError {
     let path = path.into();
     match error {
         SafeTensorError::HeaderTooSmall
@@ -238,4 +273,8 @@ fn broken(path: &Path, error: SafeTensorError) -> WeightsError {
             reason: other.to_string(),
         },
     }
+}
+
+fn view(data: &TensorData) -> Result<TensorView<'_>, SafeTensorError> {
+    TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes())
 }

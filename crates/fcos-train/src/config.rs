@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use fcos_core::{LocationRule, SettingError};
 use fcos_data::{AugmentConfig, Dataset, PreprocessConfig};
 use fcos_loss::LossConfig;
-use fcos_model::{ANCHOR_SIDE, BoxActivation, DetectorConfig, FcosConfig};
+use fcos_model::{ANCHOR_SIDE, DetectorConfig, FcosConfig};
 use fcos_postprocess::PostprocessConfig;
 use fcos_targets::{AssignConfig, AssignRule};
 use serde::de::DeserializeOwned;
@@ -124,10 +124,7 @@ impl TrainConfig {
     /// That boxes are offsets of the anchors by which they are assigned.
     fn check_anchors(&self) -> Result<(), TrainError> {
         let scale = self.assign.atss.anchor_scale;
-        let anchors = match self.model.head.box_activation {
-            BoxActivation::Exp | BoxActivation::ReluStride => false,
-            BoxActivation::AnchorDelta | BoxActivation::LegacyAnchorDelta => true,
-        };
+        let anchors = self.model.head.box_activation.is_of_anchors();
         if self.assign.rule != AssignRule::Atss || !anchors || f64::from(scale) == ANCHOR_SIDE {
             return Ok(());
         }
@@ -242,6 +239,7 @@ fn overridden<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fcos_model::BoxActivation;
 
     #[test]
     fn every_preset_loads_and_survives_a_round_trip() {

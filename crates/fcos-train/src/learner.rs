@@ -246,7 +246,7 @@ mod tests {
     fn model() -> Fcos {
         let mut config = FcosConfig::tiny();
         config.num_classes = 9;
-        config.backbone.width = 8;
+        config.backbone.as_resnet_mut().expect("a ResNet").width = 8;
         config.fpn.channels = 16;
         let model = config.init(&Device::flex().autodiff()).expect("valid");
         let mut tensors = model.tensors();

@@ -134,7 +134,7 @@ impl Detector {
         match &self.source {
             Source::Model(model) => self.config().save(path, model)?,
             Source::File(file) => {
-                let (model, _) = DetectorConfig::load(file, &self.pipeline.device())?;
+                let (model, _): (Fcos, _) = DetectorConfig::load(file, &self.pipeline.device())?;
                 self.config().save(path, &model)?;
             }
         }

@@ -1,7 +1,9 @@
-use fcos_core::DistanceUnit;
+//! What the head is made of.
+
+use fcos_core::{DistanceUnit, SettingError};
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, in_range};
+use super::in_range;
 
 /// Which tower the centre-ness layer sits on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -17,6 +19,7 @@ pub enum CenternessOn {
 /// How four numbers per location become distances to the sides of a box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BoxActivation {
     /// `exp(s·x)`, in pixels (FCOS, §3.2). Its argument is cut off at ln 10⁵.
     Exp,
@@ -33,6 +36,11 @@ pub enum BoxActivation {
 }
 
 impl BoxActivation {
+    /// Whether boxes are offsets of an anchor, of [8 strides](crate::ANCHOR_SIDE) a side.
+    pub fn is_of_anchors(self) -> bool {
+        matches!(self, Self::AnchorDelta | Self::LegacyAnchorDelta)
+    }
+
     /// The unit of the distances.
     pub fn distance_unit(self) -> DistanceUnit {
         match self {
@@ -82,22 +90,23 @@ impl Default for HeadConfig {
 }
 
 impl HeadConfig {
-    pub(super) fn validate(&self, channels: usize) -> Result<(), ConfigError> {
-        in_range("head.num_convs", self.num_convs, 0..=32)?;
-        in_range("head.gn_groups", self.gn_groups, 1..=channels)?;
-        if !channels.is_multiple_of(self.gn_groups) {
-            return Err(ConfigError::Groups {
-                field: "fpn.channels",
-                channels,
-                groups: self.gn_groups,
-            });
-        }
-        if !self.bbox_bias.is_finite() {
-            return Err(ConfigError::BoxBias(self.bbox_bias));
-        }
-        match self.prior > 0.0 && self.prior < 1.0 {
-            true => Ok(()),
-            false => Err(ConfigError::Prior(self.prior)),
-        }
+    pub(super) fn validate(&self, channels: usize) -> Result<(), SettingError> {
+        in_range("num_convs", self.num_convs, 0..=32)?;
+        let groups = self.gn_groups;
+        SettingError::check(
+            groups > 0 && channels.is_multiple_of(groups),
+            "gn_groups",
+            groups,
+            format!("a divisor of fpn.channels, {channels}"),
+        )?;
+        let bias = self.bbox_bias;
+        SettingError::check(bias.is_finite(), "bbox_bias", bias, "finite")?;
+        let is_probability = self.prior > 0.0 && self.prior < 1.0;
+        SettingError::check(
+            is_probability,
+            "prior",
+            self.prior,
+            "strictly between 0 and 1",
+        )
     }
 }

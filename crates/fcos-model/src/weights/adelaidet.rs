@@ -1,6 +1,7 @@
 //! aim-uofa/AdelaiDet, on detectron2's module names.
 
-use super::names::{Entry, block_of, conv, digit, index, network, norm, tower};
+use super::families::detectron2;
+use super::names::{Entry, conv, counted_from, network, number, tower};
 
 pub(super) const PIXEL_MEAN: &str = "pixel_mean";
 pub(super) const PIXEL_STD: &str = "pixel_std";
@@ -8,7 +9,7 @@ pub(super) const PIXEL_STD: &str = "pixel_std";
 /// A tensor of AdelaiDet's FCOS.
 pub(super) fn detector(parts: &[&str]) -> Entry {
     match *parts {
-        ["backbone", "bottom_up", ref rest @ ..] => resnet(rest),
+        ["backbone", "bottom_up", ref rest @ ..] => detectron2(rest),
         ["backbone", "top_block", "p6", field] => conv("fpn.top.0", field),
         ["backbone", "top_block", "p7", field] => conv("fpn.top.1", field),
         ["backbone", name, field] => pyramid(name, field),
@@ -19,36 +20,11 @@ pub(super) fn detector(parts: &[&str]) -> Entry {
     }
 }
 
-/// `res2` is the first stage; a normalisation is part of its convolution.
-fn resnet(parts: &[&str]) -> Entry {
-    match *parts {
-        ["stem", "conv1", ref rest @ ..] => normed_conv("backbone.stem", rest),
-        [stage, block, name, ref rest @ ..] => {
-            let place = block_of(stage.strip_prefix("res")?, 2, block)?;
-            let name = if name == "shortcut" {
-                "downsample"
-            } else {
-                name
-            };
-            normed_conv(&format!("{place}.{name}"), rest)
-        }
-        _ => None,
-    }
-}
-
-fn normed_conv(of: &str, parts: &[&str]) -> Entry {
-    match *parts {
-        ["weight"] => network(format!("{of}.conv.weight")),
-        ["norm", field] => norm(of, field),
-        _ => None,
-    }
-}
-
 fn pyramid(name: &str, field: &str) -> Entry {
     let lateral = name.strip_prefix("fpn_lateral").map(|n| ("lateral", n));
     let output = name.strip_prefix("fpn_output").map(|n| ("output", n));
     let (part, level) = lateral.or(output)?;
-    conv(format!("fpn.{part}.{}", index(level, 3)?), field)
+    conv(format!("fpn.{part}.{}", counted_from(3, level)?), field)
 }
 
 fn head(parts: &[&str]) -> Entry {
@@ -57,7 +33,7 @@ fn head(parts: &[&str]) -> Entry {
         [name @ ("cls_logits" | "bbox_pred"), field] => conv(format!("head.{name}"), field),
         // The files converted from the official ones kept its name.
         ["ctrness" | "centerness", field] => conv("head.centerness", field),
-        ["scales", level, "scale"] => network(format!("head.scales.{}", digit(level)?)),
+        ["scales", level, "scale"] => network(format!("head.scales.{}", number(level)?)),
         _ => None,
     }
 }

@@ -1,3 +1,5 @@
+//! What can be wrong with a weights file.
+
 use std::io;
 use std::path::PathBuf;
 
@@ -10,6 +12,7 @@ use crate::params::TensorMismatch;
 
 /// Why a weights file can't be read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightsError {
     /// The file can't be opened, read, written or renamed.
     #[error("{}: {source}", path.display())]
@@ -155,6 +158,12 @@ pub enum WeightsError {
     /// The file holds a backbone only.
     #[error("{}: a backbone to start training from, not a detector", path.display())]
     NoDetector {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The first layer is none that can be made to see other pixels than it was trained on.
+    #[error("{}: the backbone's first layer can't be adapted to other pixels", path.display())]
+    UnknownStem {
         /// The file.
         path: PathBuf,
     },

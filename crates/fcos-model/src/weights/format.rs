@@ -4,9 +4,10 @@ use std::fmt;
 
 use burn::tensor::TensorData;
 
-use super::names::{Entry, Place};
+use super::families::{FAMILIES, classifier};
+use super::names::{Destination, Entry};
 use super::{adelaidet, mmdet, official, torchvision};
-use crate::config::Arch;
+use crate::backbone::resnet::Arch;
 use crate::params::{NamedShape, NamedTensors};
 
 /// The origin of a checkpoint.
@@ -37,6 +38,11 @@ impl Format {
     pub(super) fn detect(tensors: &NamedTensors) -> Option<Self> {
         let has = |key: &str| tensors.contains_key(key);
         let any = |prefix: &str| tensors.keys().any(|key| key.starts_with(prefix));
+        let is_classifier = || {
+            FAMILIES
+                .iter()
+                .any(|family| (family.is_classifier)(tensors))
+        };
         let mmdet = has("bbox_head.conv_cls.weight") || has("bbox_head.fcos_cls.weight");
         Some(match () {
             () if has("head.classification_head.cls_logits.weight") => Self::Torchvision,
@@ -46,7 +52,7 @@ impl Format {
             () if has("bbox_head.atss_cls.weight") => Self::MmdetAtss,
             () if mmdet && has("bbox_head.cls_convs.0.conv.bias") => Self::MmdetTricks,
             () if mmdet => Self::MmdetPlain,
-            () if has("fc.weight") && has("layer1.0.conv1.weight") => Self::ImageNet,
+            () if is_classifier() => Self::ImageNet,
             () => return None,
         })
     }
@@ -57,7 +63,7 @@ impl Format {
         match self {
             Self::Torchvision => &["torchvision"],
             Self::Official => &["official-orig", "official-imprv"],
-            Self::Atss => &["atss", "atss-point"],
+            Self::Atss => &["atss-anchor", "atss-point"],
             Self::AdelaiDet if top_levels == 0 => &["adelaidet-rt"],
             Self::AdelaiDet => &["adelaidet"],
             Self::MmdetPlain => &["mmdet-plain"],
@@ -78,7 +84,7 @@ impl Format {
             Self::Official | Self::Atss => official::detector(&parts),
             Self::AdelaiDet => adelaidet::detector(&parts),
             Self::MmdetPlain | Self::MmdetTricks | Self::MmdetAtss => mmdet::detector(&parts),
-            Self::ImageNet => torchvision::classifier(&parts),
+            Self::ImageNet => classifier(&parts),
         }
     }
 
@@ -88,11 +94,11 @@ impl Format {
         for (key, data) in tensors {
             match self.entry(&key) {
                 // Of two keys with one place the second is one too many.
-                Some(Place::Network(name)) if !known.contains_key(&name) => {
-                    let data = shaped(&name, data);
+                Some(Destination::Tensor(name)) if !known.contains_key(&name) => {
+                    let data = with_our_shape(&name, data);
                     known.insert(name, data);
                 }
-                Some(Place::Ignored) => {}
+                Some(Destination::Nowhere) => {}
                 _ => unknown.push((key, data.shape().to_vec())),
             }
         }
@@ -101,7 +107,7 @@ impl Format {
 }
 
 /// mmdetection's factors per level are numbers, here they are vectors of one.
-fn shaped(name: &str, mut data: TensorData) -> TensorData {
+fn with_our_shape(name: &str, mut data: TensorData) -> TensorData {
     if name.starts_with("head.scales.") && data.shape().is_empty() {
         data = TensorData::from_bytes_vec(data.as_bytes().to_vec(), vec![1], data.dtype());
     }

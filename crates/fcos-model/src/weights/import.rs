@@ -8,8 +8,10 @@ use fcos_data::PreprocessConfig;
 
 use super::adelaidet::{PIXEL_MEAN, PIXEL_STD};
 use super::format::Format;
-use super::{WeightsError, checkpoint, finite, settings, stem, structure};
-use crate::config::{Arch, ConfigError, FcosConfig};
+use super::{WeightsError, check_finite, foreign, settings, stem, structure};
+use crate::backbone::resnet::Arch;
+use crate::backbone::{BackboneConfig, BackboneModel};
+use crate::config::{ConfigError, FcosConfig};
 use crate::params::{NamedShape, NamedTensors, TensorMismatch};
 use crate::presets::recipe;
 use crate::{DetectorConfig, Fcos};
@@ -26,11 +28,11 @@ const CLASS_LAYER: [&str; 2] = ["head.cls_logits.weight", "head.cls_logits.bias"
 /// use burn::tensor::Device;
 /// use fcos_model::weights::Checkpoint;
 ///
-/// let checkpoint = Checkpoint::read("fcos_resnet50_fpn_coco-99b0c9b7.pth".as_ref())?;
+/// let checkpoint = Checkpoint::read("fcos_resnet50_fpn_coco-99b0c9b7.pth")?;
 /// let mut config = checkpoint.config(None)?;
 /// config.preprocess.short_side = 600;
 /// let model = checkpoint.into_model(&config, &Device::flex())?;
-/// config.save("fcos.safetensors".as_ref(), &model)?;
+/// config.save("fcos.safetensors", &model)?;
 /// # Ok::<(), fcos_model::weights::WeightsError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -53,16 +55,21 @@ impl Checkpoint {
     /// # Errors
     /// If the file can't be read or is damaged, or its tensors are those of no known
     /// implementation.
-    pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        Self::from_tensors(path, checkpoint::read(path)?)
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
+        Self::from_tensors(path, foreign::read(path)?)
     }
 
     /// Tensors by their original names, from wherever; `path` is what errors call them.
     ///
     /// # Errors
     /// If they are those of no known implementation.
-    pub fn from_tensors(path: &Path, tensors: NamedTensors) -> Result<Self, WeightsError> {
-        let tensors = checkpoint::unwrap(tensors);
+    pub fn from_tensors(
+        path: impl AsRef<Path>,
+        tensors: NamedTensors,
+    ) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
+        let tensors = foreign::network_tensors(tensors);
         let Some(format) = Format::detect(&tensors) else {
             return Err(WeightsError::UnknownFormat {
                 path: path.into(),
@@ -85,9 +92,14 @@ impl Checkpoint {
         self.format
     }
 
-    /// Its backbone; `None` if it is none that this library has.
-    pub fn arch(&self) -> Option<Arch> {
+    /// Its backbone, as far as the tensors tell; `None` if it is none that this library has.
+    pub fn backbone(&self) -> Option<BackboneConfig> {
         structure::backbone(&self.tensors)
+    }
+
+    /// Depth and kind of its [backbone](Self::backbone), if that is a ResNet.
+    pub fn arch(&self) -> Option<Arch> {
+        Some(self.backbone()?.as_resnet()?.arch)
     }
 
     /// Its tensors by this library's names, with their shapes.
@@ -118,7 +130,7 @@ impl Checkpoint {
     /// holds no detector.
     pub fn config(&self, preset: Option<&str>) -> Result<DetectorConfig, WeightsError> {
         let name = self.choose(preset)?;
-        let config = self.fitted(name)?;
+        let config = self.preset_as_found(name)?;
         config.model.validate().map_err(|e| self.invalid(e))?;
         let file = self.path.file_name().unwrap_or_default();
         let classes = ClassList::coco(config.model.num_classes);
@@ -131,7 +143,7 @@ impl Checkpoint {
     }
 
     /// A preset with what the tensors say.
-    fn fitted(&self, name: &str) -> Result<DetectorConfig, WeightsError> {
+    fn preset_as_found(&self, name: &str) -> Result<DetectorConfig, WeightsError> {
         let arch = self.arch().unwrap_or_default();
         let preset = DetectorConfig::preset_on(name, arch).map_err(|e| self.invalid(e))?;
         let [mean, std] = self.pixels;
@@ -183,18 +195,20 @@ impl Checkpoint {
     /// # Errors
     /// Unless the file holds exactly the backbone's tensors, and `model` computes with them what
     /// they were trained for; or if that can't be told from the keys.
-    pub fn into_backbone(
+    pub fn into_backbone<B: BackboneModel>(
         mut self,
-        model: Fcos,
+        model: Fcos<B>,
         preprocess: &PreprocessConfig,
-    ) -> Result<Fcos, WeightsError> {
+    ) -> Result<Fcos<B>, WeightsError> {
         let origin = self.origin()?;
         self.tensors.retain(|name, _| name.starts_with(BACKBONE));
-        stem::adapt(&mut self.tensors, &origin.preprocess, preprocess);
+        let path = self.path.clone();
+        stem::adapt(&mut self.tensors, &origin.preprocess, preprocess)
+            .ok_or_else(|| WeightsError::UnknownStem { path: path.clone() })?;
+        // What the file does not give stays as it is in the network.
         let rest = model.tensors().into_iter();
         self.tensors
             .extend(rest.filter(|(name, _)| !name.starts_with(BACKBONE)));
-        let path = self.path.clone();
         let model = self.into_network(model)?;
         let trained = FcosConfig {
             backbone: origin.model.backbone,
@@ -211,9 +225,9 @@ impl Checkpoint {
             [first, others @ ..] => (*first, others),
             [] => ("torchvision", [].as_slice()),
         };
-        let first = self.fitted(first)?;
+        let first = self.preset_as_found(first)?;
         for other in others {
-            let other = self.fitted(other)?;
+            let other = self.preset_as_found(other)?;
             let same_backbone = other.model.backbone == first.model.backbone;
             if !same_backbone || other.preprocess != first.preprocess {
                 return Err(self.ambiguous());
@@ -226,12 +240,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`into_model`](Self::into_model).
-    pub fn into_network(self, model: Fcos) -> Result<Fcos, WeightsError> {
+    pub fn into_network<B: BackboneModel>(self, model: Fcos<B>) -> Result<Fcos<B>, WeightsError> {
         for (name, data) in &self.tensors {
-            finite(&self.path, name, data.as_slice().unwrap_or_default())?;
+            check_finite(&self.path, name, data.as_slice().unwrap_or_default())?;
         }
-        let checked = model.with_tensors(self.tensors);
-        let mismatch = match checked {
+        let mismatch = match model.with_tensors(self.tensors) {
             Ok(model) if self.unknown.is_empty() => return Ok(model),
             Ok(_) => TensorMismatch::default(),
             Err(mismatch) => mismatch,
@@ -253,20 +266,18 @@ impl Checkpoint {
         if fitting.is_empty() {
             return Err(WeightsError::NoDetector { path });
         }
-        let list = fitting.join(", ");
         match (preset, fitting) {
             (None, [only]) => Ok(only),
             (None, _) => Err(self.ambiguous()),
             (Some(name), _) => {
-                match fitting.contains(&recipe(name).map_err(|e| self.invalid(e))?) {
-                    true => Ok(name),
-                    false => Err(WeightsError::OtherPreset {
-                        path,
-                        preset: name.into(),
-                        format,
-                        fitting: list,
-                    }),
-                }
+                let recipe = recipe(name).map_err(|e| self.invalid(e))?;
+                let other = || WeightsError::OtherPreset {
+                    path,
+                    preset: name.into(),
+                    format,
+                    fitting: fitting.join(", "),
+                };
+                fitting.contains(&recipe).then_some(name).ok_or_else(other)
             }
         }
     }

@@ -1,15 +1,16 @@
 //! mmdetection's FCOS and ATSS.
 
-use super::names::{Entry, conv, digit, network, resnet};
+use super::families::torchvision;
+use super::names::{Entry, conv, network, number};
 
 /// A tensor of mmdetection's `FCOS` or `ATSS`.
 pub(super) fn detector(parts: &[&str]) -> Entry {
     match *parts {
-        ["backbone", ref rest @ ..] => resnet(rest),
+        ["backbone", ref rest @ ..] => torchvision(rest),
         ["neck", "lateral_convs", level, "conv", field] => {
-            conv(format!("fpn.lateral.{}", digit(level)?), field)
+            conv(format!("fpn.lateral.{}", number(level)?), field)
         }
-        ["neck", "fpn_convs", level, "conv", field] => match digit(level)? {
+        ["neck", "fpn_convs", level, "conv", field] => match number(level)? {
             level @ 0..3 => conv(format!("fpn.output.{level}"), field),
             level => conv(format!("fpn.top.{}", level - 3), field),
         },
@@ -29,7 +30,7 @@ fn head(parts: &[&str]) -> Entry {
             "conv_centerness" | "fcos_centerness" | "atss_centerness",
             field,
         ] => conv("head.centerness", field),
-        ["scales", level, "scale"] => network(format!("head.scales.{}", digit(level)?)),
+        ["scales", level, "scale"] => network(format!("head.scales.{}", number(level)?)),
         _ => None,
     }
 }
@@ -40,5 +41,5 @@ fn layer(tower: &str, n: &str, part: &str, field: &str) -> Entry {
         "gn" => "norm",
         _ => return None,
     };
-    conv(format!("head.{tower}.{}.{part}", digit(n)?), field)
+    conv(format!("head.{tower}.{}.{part}", number(n)?), field)
 }

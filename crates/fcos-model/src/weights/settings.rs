@@ -13,12 +13,7 @@ pub(super) fn compare(
     mut trained: FcosConfig,
     model: &FcosConfig,
 ) -> Result<(), WeightsError> {
-    let (theirs, ours) = (&mut trained.backbone, &model.backbone);
-    theirs.norm = ours.norm;
-    theirs.frozen_stages = ours.frozen_stages;
-    if !ours.arch.is_bottleneck() {
-        theirs.stride_in = ours.stride_in;
-    }
+    trained.backbone.train_as(&model.backbone);
     trained.head.bbox_bias = model.head.bbox_bias;
     trained.head.prior = model.head.prior;
     if trained == *model {

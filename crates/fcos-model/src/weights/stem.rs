@@ -3,42 +3,54 @@
 use burn::tensor::TensorData;
 use fcos_data::{PreprocessConfig, ValueRange};
 
+use super::families::FAMILIES;
 use crate::params::NamedTensors;
-
-const WEIGHT: &str = "backbone.stem.conv.weight";
-const MEAN: &str = "backbone.stem.norm.running_mean";
-/// Of the kernel, in pixels.
-const AREA: usize = 7 * 7;
 
 /// Makes the first layer compute from pixels of `to` what it computed from those of `from`. Where
 /// `to` subtracts another mean, that is so but for the outputs that see padding: it is 0, and so
 /// of another colour.
 ///
-/// Tensors that are missing or of another shape stay, for the strict comparison to name them.
-pub(super) fn adapt(tensors: &mut NamedTensors, from: &PreprocessConfig, to: &PreprocessConfig) {
-    let (Some(weight), Some(mean)) = (tensors.get(WEIGHT), tensors.get(MEAN)) else {
-        return;
-    };
-    let (shape, &[_, 3, 7, 7]) = (weight.shape().clone(), weight.shape().as_slice()) else {
-        return;
-    };
-    let (Ok(weights), Ok(means)) = (weight.as_slice::<f32>(), mean.as_slice::<f32>()) else {
-        return;
-    };
+/// Nothing, if a first layer is needed that is none of the families' and so can't be adapted.
+pub(super) fn adapt(
+    tensors: &mut NamedTensors,
+    from: &PreprocessConfig,
+    to: &PreprocessConfig,
+) -> Option<()> {
     let inputs = inputs(from, to);
+    if inputs
+        .iter()
+        .enumerate()
+        .all(|(c, input)| input.is_channel(c))
+    {
+        return Some(());
+    }
+    let stem = FAMILIES.iter().map(|family| &family.stem);
+    let stem = stem
+        .into_iter()
+        .find(|stem| tensors.contains_key(stem.weight))?;
+    let (weight, mean) = (tensors.get(stem.weight)?, tensors.get(stem.mean)?);
+    let (weights, means) = (weight.as_slice::<f32>().ok()?, mean.as_slice::<f32>().ok()?);
+    let &[filters, 3, rows, columns] = weight.shape().as_slice() else {
+        return None;
+    };
+    let area = rows * columns;
+    if means.len() != filters || weights.len() != filters * 3 * area || area == 0 {
+        return None;
+    }
     let (mut scaled, mut moved) = (Vec::with_capacity(weights.len()), means.to_vec());
-    for (filter, mean) in weights.chunks_exact(3 * AREA).zip(&mut moved) {
+    for (filter, mean) in weights.chunks_exact(3 * area).zip(&mut moved) {
         for input in &inputs {
-            let channel = &filter[input.source * AREA..][..AREA];
+            let channel = &filter[input.source * area..][..area];
             scaled.extend(channel.iter().map(|w| w * input.factor));
+            // What the convolution sums up less, the normalisation subtracts less.
             *mean -= channel.iter().sum::<f32>() * input.shift;
         }
     }
-    if scaled.len() == weights.len() {
-        let mean_shape = mean.shape().clone();
-        tensors.insert(WEIGHT.into(), TensorData::new(scaled, shape));
-        tensors.insert(MEAN.into(), TensorData::new(moved, mean_shape));
-    }
+    let scaled = TensorData::new(scaled, weight.shape().clone());
+    let moved = TensorData::new(moved, mean.shape().clone());
+    tensors.insert(stem.weight.into(), scaled);
+    tensors.insert(stem.mean.into(), moved);
+    Some(())
 }
 
 /// What a channel `x` of the new pixels is in the old ones: `factor · x + shift` of `source`.
@@ -46,6 +58,13 @@ struct Input {
     source: usize,
     factor: f32,
     shift: f32,
+}
+
+impl Input {
+    /// Whether it is channel `c` as it was.
+    fn is_channel(&self, c: usize) -> bool {
+        self.source == c && self.factor == 1.0 && self.shift == 0.0
+    }
 }
 
 fn inputs(from: &PreprocessConfig, to: &PreprocessConfig) -> [Input; 3] {

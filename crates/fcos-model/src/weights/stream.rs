@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensorError};
 
-use super::{WeightsError, broken, finite, io_error};
+use super::{WeightsError, check_finite, damaged, io_error};
 use crate::params::NamedTensors;
 
 /// The header's length stands in front of it.
@@ -32,7 +32,7 @@ impl Stream {
     /// Reads the header, and checks that the file is as long as it says.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let io = |e| io_error(path, e);
-        let wrong = |e| broken(path, e);
+        let wrong = |e| damaged(path, e);
         let mut file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         if length < LENGTH {
@@ -83,7 +83,7 @@ impl Stream {
     fn tensor(&self, name: &str) -> Result<TensorData, WeightsError> {
         let info = self.metadata.info(name);
         let info =
-            info.ok_or_else(|| broken(&self.path, SafeTensorError::TensorNotFound(name.into())))?;
+            info.ok_or_else(|| damaged(&self.path, SafeTensorError::TensorNotFound(name.into())))?;
         if info.dtype != Dtype::F32 {
             return Err(WeightsError::DType {
                 path: self.path.clone(),
@@ -99,7 +99,7 @@ impl Stream {
         for value in values.iter_mut().filter(|_| cfg!(target_endian = "big")) {
             *value = f32::from_bits(u32::from_le(value.to_bits()));
         }
-        finite(&self.path, name, &values)?;
+        check_finite(&self.path, name, &values)?;
         Ok(TensorData::new(values, info.shape.clone()))
     }
 

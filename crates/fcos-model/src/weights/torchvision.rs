@@ -1,13 +1,13 @@
-//! torchvision's `FCOS` over any of its ResNets (`models/detection/fcos.py`), and its ImageNet
-//! classifiers (`models/resnet.py`).
+//! torchvision's `FCOS` over any of its backbones (`models/detection/fcos.py`).
 
-use super::names::{Entry, Place, conv, digit, resnet, tower};
+use super::families;
+use super::names::{Entry, conv, number, tower};
 
 /// A tensor of `FCOS`. FPN blocks are `inner_blocks.0.0.weight`; before version 2 of the module
 /// they were `inner_blocks.0.weight`.
 pub(super) fn detector(parts: &[&str]) -> Entry {
     match *parts {
-        ["backbone", "body", ref rest @ ..] => resnet(rest),
+        ["backbone", "body", ref rest @ ..] => families::torchvision(rest),
         ["backbone", "fpn", block, level, "0", field]
         | ["backbone", "fpn", block, level, field] => pyramid(block, level, field),
         ["head", "classification_head", "conv", n, field] => tower("cls_tower", n, field),
@@ -21,18 +21,10 @@ pub(super) fn detector(parts: &[&str]) -> Entry {
 
 fn pyramid(block: &str, level: &str, field: &str) -> Entry {
     match (block, level) {
-        ("inner_blocks", _) => conv(format!("fpn.lateral.{}", digit(level)?), field),
-        ("layer_blocks", _) => conv(format!("fpn.output.{}", digit(level)?), field),
+        ("inner_blocks", _) => conv(format!("fpn.lateral.{}", number(level)?), field),
+        ("layer_blocks", _) => conv(format!("fpn.output.{}", number(level)?), field),
         ("extra_blocks", "p6") => conv("fpn.top.0", field),
         ("extra_blocks", "p7") => conv("fpn.top.1", field),
         _ => None,
-    }
-}
-
-/// A tensor of a ResNet that classifies ImageNet: all but its last layer.
-pub(super) fn classifier(parts: &[&str]) -> Entry {
-    match *parts {
-        ["fc", "weight" | "bias"] => Some(Place::Ignored),
-        _ => resnet(parts),
     }
 }

@@ -60,10 +60,10 @@ const PUBLISHED: [(&str, Option<&str>, Format, Arch); 23] = [
     ("official_r101", Some("official-imprv"), Format::Official, Arch::ResNet101),
     ("official_x101-32x8d", Some("official-imprv"), Format::Official, Arch::ResNeXt101_32x8d),
     ("official_x101-64x4d", Some("official-orig"), Format::Official, Arch::ResNeXt101_64x4d),
-    ("atss_r50", Some("atss"), Format::Atss, Arch::ResNet50),
+    ("atss_r50", Some("atss-anchor"), Format::Atss, Arch::ResNet50),
     ("atss_r101", Some("atss-point"), Format::Atss, Arch::ResNet101),
-    ("atss_x101-32x8d", Some("atss"), Format::Atss, Arch::ResNeXt101_32x8d),
-    ("atss_x101-64x4d", Some("atss"), Format::Atss, Arch::ResNeXt101_64x4d),
+    ("atss_x101-32x8d", Some("atss-anchor"), Format::Atss, Arch::ResNeXt101_32x8d),
+    ("atss_x101-64x4d", Some("atss-anchor"), Format::Atss, Arch::ResNeXt101_64x4d),
     ("adelaidet_r50", None, Format::AdelaiDet, Arch::ResNet50),
     ("adelaidet-rt_r50", None, Format::AdelaiDet, Arch::ResNet50),
     ("adelaidet_r101", None, Format::AdelaiDet, Arch::ResNet101),
@@ -193,7 +193,7 @@ fn presets_complete_what_keys_leave_open() {
             .config(Some(preset))
             .expect("fits");
         assert_eq!(config.model.head.box_activation, activation);
-        assert_eq!(config.model.backbone.stride_in, StrideIn::Conv1x1);
+        assert_eq!(stride_in(&config), StrideIn::Conv1x1);
         assert_eq!(config.preprocess.channels, ChannelOrder::Bgr);
         assert!(config.postprocess.nms.legacy_plus_one);
         assert_eq!((config.category_ids[11], config.category_ids[79]), (13, 90));
@@ -209,7 +209,7 @@ fn presets_complete_what_keys_leave_open() {
     let pytorch = checkpoint("mmdet-plain_x101-64x4d")
         .config(None)
         .expect("fits");
-    assert_eq!(pytorch.model.backbone.stride_in, StrideIn::Conv3x3);
+    assert_eq!(stride_in(&pytorch), StrideIn::Conv3x3);
     assert_eq!(pytorch.preprocess, PreprocessConfig::mmdet_pytorch());
     let rt = checkpoint("adelaidet-rt_r50").config(None).expect("fits");
     assert_eq!(
@@ -218,11 +218,21 @@ fn presets_complete_what_keys_leave_open() {
     );
 }
 
+fn stride_in(config: &DetectorConfig) -> StrideIn {
+    config
+        .model
+        .backbone
+        .as_resnet()
+        .expect("a ResNet")
+        .stride_in
+}
+
 #[test]
 fn wrong_presets_are_refused() {
     for preset in [
         "torchvision",
         "atss",
+        "atss-anchor",
         "official-orig-r101",
         "official",
         "no-such",
@@ -433,7 +443,10 @@ fn backbones_of_other_settings_are_refused() {
     let mmdet = start("mmdet-tricks_r50", FcosConfig::default());
     assert!(mmdet.expect_err("ambiguous").contains("mmdet-lsj"));
     // Two presets that differ in the head alone, and basic blocks, in which no 1×1 has a stride.
-    assert_eq!(start("atss_r50", FcosConfig::atss(Arch::ResNet50)), Ok(()));
+    assert_eq!(
+        start("atss_r50", FcosConfig::atss_anchor(Arch::ResNet50)),
+        Ok(())
+    );
     let basic = FcosConfig::torchvision(Arch::ResNet18);
     assert_eq!(start("mmdet-tricks_r18", basic), Ok(()));
 }
@@ -495,7 +508,8 @@ fn pytorch_files_are_read() {
             backbone,
             ..
         } = &config.model;
-        assert_eq!((*num_classes, fpn.channels, backbone.width), (3, 32, 4));
+        let width = backbone.as_resnet().expect("a ResNet").width;
+        assert_eq!((*num_classes, fpn.channels, width), (3, 32, 4));
         assert_eq!(config.classes.name(2), "class_2");
         outputs.push(model.tensors());
     }

@@ -4,7 +4,7 @@ use fcos_model::{
     StrideIn,
 };
 
-use crate::build;
+use crate::{build, resnet};
 
 /// Parameters as enumerated from the original implementations, apart from batch normalisation.
 #[test]
@@ -23,8 +23,8 @@ fn published_parameter_counts() {
         ("mmdet-plain-x101-64x4d", 89_990_682),
         ("mmdet-tricks-r50", 32_244_250),
         ("mmdet-tricks-r18", 19_268_122),
-        ("atss-r50", 32_244_250),
-        ("atss-x101-64x4d", 89_992_730),
+        ("atss-anchor-r50", 32_244_250),
+        ("atss-anchor-x101-64x4d", 89_992_730),
     ];
     for (name, count) in counts {
         let config = FcosConfig::preset(name).expect(name);
@@ -36,7 +36,7 @@ fn published_parameter_counts() {
 #[test]
 fn trained_norm_counts() {
     let mut config = FcosConfig::adelaidet(Arch::ResNet50);
-    config.backbone.norm = BackboneNorm::Trained;
+    resnet(&mut config).norm = BackboneNorm::Trained;
     assert_eq!(build(&config).num_params(), 32_244_250 + 2 * 26_560);
 }
 
@@ -127,7 +127,7 @@ fn presets_are_what_they_say() {
             true,
         ),
         (
-            "atss-r50",
+            "atss-anchor-r50",
             Conv1x1,
             0.0,
             CenternessOn::Box,
@@ -138,6 +138,7 @@ fn presets_are_what_they_say() {
     ];
     for (name, stride_in, eps, centerness_on, activation, scales, tower_bias) in table {
         let FcosConfig { backbone, head, .. } = FcosConfig::preset(name).expect(name);
+        let backbone = backbone.as_resnet().expect("a ResNet");
         assert_eq!(
             (backbone.stride_in, backbone.norm_eps),
             (stride_in, eps),
@@ -162,7 +163,8 @@ fn wiring(preset: &str) -> String {
         postprocess: post,
         ..
     } = DetectorConfig::preset(preset).expect(preset);
-    let (backbone, fpn, head) = (&model.backbone, &model.fpn, &model.head);
+    let backbone = model.backbone.as_resnet().expect("a ResNet");
+    let (fpn, head) = (&model.fpn, &model.head);
     format!(
         "{} {:?} eps {} | top {} relu {} | {:?} {:?} scales {} bias {} | {location_rule:?} | \
          {:?} {:?} {}/{} {:?} {} {} | {:?} {:?}>{} {:?} {:?} empty {} NMS {} +1 {} {:?}",
@@ -211,7 +213,7 @@ fn recipes_are_put_together_as_published() {
         ("mmdet-tricks-r18", "80 Conv1x1 eps 0.00001 | top 2 relu true | ReluStride Box scales true bias true | HalfStride | MmdetRound BilinearOpenCv 800/1333 Rgb 123.675 58.395 | Product Cls>0.05 Cls BeforeNms empty false NMS 0.6 +1 false Exact"),
         ("mmdet-lsj", "80 Conv3x3 eps 0.00001 | top 2 relu true | ReluStride Box scales true bias true | HalfStride | MmdetRound BilinearOpenCv 800/1333 Rgb 123.675 58.395 | Product Cls>0.05 Cls BeforeNms empty false NMS 0.6 +1 false Exact"),
         ("mmdet-atss", "80 Conv3x3 eps 0.00001 | top 2 relu false | AnchorDelta Box scales true bias false | Corner | MmdetRound BilinearOpenCv 800/1333 Rgb 123.675 58.395 | Product Cls>0.05 Cls BeforeNms empty false NMS 0.6 +1 false Exact"),
-        ("atss", "80 Conv1x1 eps 0 | top 2 relu true | LegacyAnchorDelta Box scales true bias true | HalfStride | Official Bilinear 800/1333 Bgr 102.9801 1 | SqrtProduct Cls>0.05 Product LegacyBeforeNms empty true NMS 0.6 +1 true KeepTies"),
+        ("atss-anchor", "80 Conv1x1 eps 0 | top 2 relu true | LegacyAnchorDelta Box scales true bias true | HalfStride | Official Bilinear 800/1333 Bgr 102.9801 1 | SqrtProduct Cls>0.05 Product LegacyBeforeNms empty true NMS 0.6 +1 true KeepTies"),
         ("atss-point", "80 Conv1x1 eps 0 | top 2 relu true | ReluStride Box scales true bias true | HalfStride | Official Bilinear 800/1333 Bgr 102.9801 1 | SqrtProduct Cls>0.05 Product LegacyBeforeNms empty true NMS 0.6 +1 true KeepTies"),
     ];
     for (preset, expected) in table {
@@ -222,19 +224,21 @@ fn recipes_are_put_together_as_published() {
 #[test]
 fn every_preset_name_is_a_preset() {
     let names: Vec<_> = FcosConfig::preset_names().collect();
-    assert_eq!(names.len(), 11 * 8);
+    assert_eq!(names.len(), 28);
     for name in names {
         let config = FcosConfig::preset(&name).expect(&name);
         config.validate().expect(&name);
-        assert!(name.ends_with(config.backbone.arch.name()));
+        let arch = config.backbone.as_resnet().expect("a ResNet").arch;
+        assert!(name.ends_with(arch.name()));
     }
     for name in [
         "",
         "r50",
         "official",
         "official-imprvr50",
-        "atss-",
+        "atss-anchor-",
         "atss-r51",
+        "atss-point-r51",
         "torchvision-r50 ",
     ] {
         let error = FcosConfig::preset(name).expect_err(name);
@@ -281,17 +285,17 @@ fn invalid_numbers_are_named() {
     let cases: [(&str, Change); 15] = [
         ("num_classes", |c| c.num_classes = 0),
         ("num_classes", |c| c.num_classes = usize::MAX),
-        ("backbone.width", |c| c.backbone.width = 0),
-        ("backbone.width", |c| c.backbone.width = 1 << 40),
+        ("backbone.width", |c| resnet(c).width = 0),
+        ("backbone.width", |c| resnet(c).width = 1 << 40),
         ("backbone.width", |c| {
-            c.backbone.arch = Arch::ResNeXt50_32x4d;
-            c.backbone.width = 8;
+            resnet(c).arch = Arch::ResNeXt50_32x4d;
+            resnet(c).width = 8;
         }),
-        ("backbone.frozen_stages", |c| c.backbone.frozen_stages = 6),
-        ("backbone.norm_eps", |c| c.backbone.norm_eps = f64::NAN),
+        ("backbone.frozen_stages", |c| resnet(c).frozen_stages = 6),
+        ("backbone.norm_eps", |c| resnet(c).norm_eps = f64::NAN),
         ("backbone.norm_eps", |c| {
-            c.backbone.norm_eps = 0.0;
-            c.backbone.norm = BackboneNorm::Trained;
+            resnet(c).norm_eps = 0.0;
+            resnet(c).norm = BackboneNorm::Trained;
         }),
         ("fpn.channels", |c| c.fpn.channels = 0),
         ("fpn.channels", |c| c.fpn.channels = 48),

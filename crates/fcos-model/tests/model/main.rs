@@ -9,16 +9,20 @@ mod training;
 mod weights;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use fcos_model::{Fcos, FcosConfig};
+use fcos_model::{Fcos, FcosConfig, ResNetConfig};
 
 /// A network of a few thousand parameters, with both kinds of normalisation.
 fn small() -> FcosConfig {
     let mut config = FcosConfig::tiny();
     config.num_classes = 3;
-    config.backbone.width = 4;
+    resnet(&mut config).width = 4;
     config.fpn.channels = 8;
     config.head.gn_groups = 4;
     config
+}
+
+fn resnet(config: &mut FcosConfig) -> &mut ResNetConfig {
+    config.backbone.as_resnet_mut().expect("a ResNet")
 }
 
 fn build(config: &FcosConfig) -> Fcos {

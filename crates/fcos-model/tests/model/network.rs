@@ -1,9 +1,9 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fcos_core::{Size, pyramid_grids};
-use fcos_model::{Arch, BackboneConfig, BoxActivation, FcosConfig, P6Source};
+use fcos_model::{Arch, BackboneConfig, BoxActivation, FcosConfig, P6Source, ResNetConfig};
 
-use crate::{build, noise, relative_error, scrambled, small, values};
+use crate::{build, noise, relative_error, resnet, scrambled, small, values};
 
 fn output_sizes(config: &FcosConfig, [h, w]: [usize; 2]) -> Vec<(usize, usize)> {
     let device = Device::flex();
@@ -31,7 +31,7 @@ fn grid_sizes(config: &FcosConfig, [height, width]: [usize; 2]) -> Vec<(usize, u
 #[test]
 fn sizes_of_figure_2() {
     let mut config = small();
-    config.backbone.width = 1;
+    resnet(&mut config).width = 1;
     config.fpn.channels = 4;
     let sizes = output_sizes(&config, [800, 1024]);
     assert_eq!(sizes, [(100, 128), (50, 64), (25, 32), (13, 16), (7, 8)]);
@@ -41,17 +41,17 @@ fn sizes_of_figure_2() {
 #[test]
 fn any_size_gives_the_locations_grid() {
     let bottleneck = FcosConfig {
-        backbone: BackboneConfig {
+        backbone: BackboneConfig::ResNet(ResNetConfig {
             width: 4,
-            ..BackboneConfig::new(Arch::ResNet50)
-        },
+            ..ResNetConfig::new(Arch::ResNet50)
+        }),
         ..small()
     };
     let resnext = FcosConfig {
-        backbone: BackboneConfig {
+        backbone: BackboneConfig::ResNet(ResNetConfig {
             width: 16,
-            ..BackboneConfig::new(Arch::ResNeXt50_32x4d)
-        },
+            ..ResNetConfig::new(Arch::ResNeXt50_32x4d)
+        }),
         ..small()
     };
     for config in [small(), bottleneck, resnext] {
@@ -162,7 +162,7 @@ fn boxes_start_at_their_bias() {
 /// torch's fan out does not shrink with the groups.
 #[test]
 fn grouped_convolutions_start_as_in_torch() {
-    let backbone = BackboneConfig::new(Arch::ResNeXt50_32x4d);
+    let backbone = ResNetConfig::new(Arch::ResNeXt50_32x4d).into();
     let tensors = build(&FcosConfig {
         backbone,
         ..small()
@@ -183,7 +183,7 @@ fn folding_changes_nothing_but_time() {
     let device = Device::flex();
     for arch in [Arch::ResNet18, Arch::ResNet50] {
         let mut config = small();
-        config.backbone.arch = arch;
+        resnet(&mut config).arch = arch;
         let model = scrambled(build(&config));
         let folded = model.clone().fold_batch_norm();
         assert!(folded.is_folded() && !model.is_folded());

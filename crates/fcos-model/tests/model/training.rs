@@ -2,26 +2,26 @@ use std::collections::BTreeSet;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor};
-use fcos_model::{BackboneNorm, Fcos, FcosConfig};
+use fcos_model::{BackboneNorm, Fcos, FcosConfig, ParamPath};
 
-use crate::{build, noise, relative_error, small, values};
+use crate::{build, noise, relative_error, resnet, small, values};
 
 /// Names of the parameters with and without a gradient, as Burn calls them.
 #[derive(Default)]
 struct WithGradient {
-    path: Vec<String>,
+    path: ParamPath,
     gradients: Option<Gradients>,
     yes: BTreeSet<String>,
     no: BTreeSet<String>,
 }
 
 impl ModuleVisitor for WithGradient {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.into());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -30,7 +30,7 @@ impl ModuleVisitor for WithGradient {
             Some(_) => &mut self.yes,
             None => &mut self.no,
         };
-        list.insert(self.path.join("."));
+        list.insert(self.path.fields());
     }
 }
 
@@ -56,8 +56,8 @@ fn frozen_parts_get_no_gradient() {
     for norm in [BackboneNorm::Frozen, BackboneNorm::Trained] {
         for frozen_stages in 0..=5 {
             let mut config = small();
-            config.backbone.norm = norm;
-            config.backbone.frozen_stages = frozen_stages;
+            resnet(&mut config).norm = norm;
+            resnet(&mut config).frozen_stages = frozen_stages;
             let stage = |name: &str| match name.split('.').collect::<Vec<_>>()[..] {
                 ["backbone", "stages", stage, ..] => stage.parse::<usize>().expect("number") + 1,
                 ["backbone", ..] => 0,
@@ -110,7 +110,7 @@ fn trainable_parameters_of_the_published_model() {
 #[test]
 fn loading_keeps_what_is_frozen() {
     let mut config = small();
-    config.backbone.frozen_stages = 2;
+    resnet(&mut config).frozen_stages = 2;
     let (model, device) = autodiff(&config);
     let model = model.with_tensors(build(&config).tensors()).expect("same");
     let output = model.forward(noise([1, 3, 64, 64], &device));
@@ -137,7 +137,7 @@ fn statistic(model: &Fcos, name: &str) -> Vec<f32> {
 #[test]
 fn statistics_move_only_where_trained() {
     let mut config = small();
-    config.backbone.frozen_stages = 2;
+    resnet(&mut config).frozen_stages = 2;
     let (model, device) = autodiff(&config);
     let names = [
         "backbone.stages.0.0.conv1.norm.running_mean",
@@ -149,7 +149,7 @@ fn statistics_move_only_where_trained() {
     assert_eq!(before[0], after[0]);
     assert_ne!(before[1], after[1]);
 
-    config.backbone.norm = BackboneNorm::Frozen;
+    resnet(&mut config).norm = BackboneNorm::Frozen;
     let (model, device) = autodiff(&config);
     let before = names.map(|n| statistic(&model, n));
     let _ = model.forward(noise([2, 3, 64, 64], &device));

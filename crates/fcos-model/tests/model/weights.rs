@@ -8,7 +8,7 @@ use fcos_model::{BackboneNorm, CenternessOn, DetectorConfig, Fcos, FcosConfig, S
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{build, noise, small, values};
+use crate::{build, noise, resnet, small, values};
 
 struct Saved {
     _folder: tempfile::TempDir,
@@ -22,7 +22,7 @@ impl Saved {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("model.safetensors");
         let mut config = small();
-        config.backbone.width = 1;
+        resnet(&mut config).width = 1;
         config.fpn.channels = 4;
         let model = build(&config);
         weights::save(&path, &model, &metadata()).expect("saves");
@@ -70,6 +70,10 @@ fn metadata() -> Value {
 
 fn load(path: &Path) -> Result<(Fcos, Value), WeightsError> {
     weights::load(path, &Device::flex())
+}
+
+fn load_detector(path: &Path) -> Result<(Fcos, DetectorConfig), WeightsError> {
+    DetectorConfig::load(path, &Device::flex())
 }
 
 fn split(bytes: &[u8]) -> (Value, &[u8]) {
@@ -292,9 +296,9 @@ fn a_start_has_to_be_the_same_network() {
         weights::load_into(&saved.path, build(&config))
     };
     let trained = into(&|c| {
-        c.backbone.norm = BackboneNorm::Frozen;
-        c.backbone.frozen_stages = 2;
-        c.backbone.stride_in = StrideIn::Conv1x1; // basic blocks don't care
+        resnet(c).norm = BackboneNorm::Frozen;
+        resnet(c).frozen_stages = 2;
+        resnet(c).stride_in = StrideIn::Conv1x1; // basic blocks don't care
         c.head.prior = 0.1;
     });
     let tensors = trained.expect("the same network").tensors();
@@ -430,7 +434,6 @@ fn a_lying_configuration_costs_nothing() {
 #[test]
 fn detector_settings_come_back_and_fit_the_network() {
     let saved = Saved::new();
-    let device = Device::flex();
     let config = saved.model.config().clone();
     let classes = ClassList::new(["cat", "dog", "cow"]).expect("names");
     let mut detector = DetectorConfig::new(config.clone(), classes);
@@ -438,12 +441,12 @@ fn detector_settings_come_back_and_fit_the_network() {
     detector.category_ids = vec![18, 3, 90];
     detector.preprocess.short_side = 123;
     detector.save(&saved.path, &saved.model).expect("saves");
-    let (model, found) = DetectorConfig::load(&saved.path, &device).expect("loads");
+    let (model, found) = load_detector(&saved.path).expect("loads");
     assert_eq!((model.config(), &found), (&config, &detector));
 
     detector.classes = ClassList::new(["cat", "dog"]).expect("names");
     detector.save(&saved.path, &saved.model).expect("saves");
-    let error = DetectorConfig::load(&saved.path, &device).expect_err("two names");
+    let error = load_detector(&saved.path).expect_err("two names");
     assert!(
         error.to_string().contains("2 class names for 3 classes"),
         "{error}"
@@ -457,7 +460,7 @@ fn detector_settings_come_back_and_fit_the_network() {
         let mut detector = detector.clone();
         change(&mut detector);
         detector.save(&saved.path, &saved.model).expect("saves");
-        let error = DetectorConfig::load(&saved.path, &device).expect_err("no sense");
+        let error = load_detector(&saved.path).expect_err("no sense");
         let kind = matches!(
             error,
             WeightsError::Preprocess { .. } | WeightsError::Postprocess { .. }
@@ -466,7 +469,7 @@ fn detector_settings_come_back_and_fit_the_network() {
     }
 
     fs::write(&saved.path, &saved.bytes).expect("writes");
-    let error = DetectorConfig::load(&saved.path, &device).expect_err("no settings");
+    let error = load_detector(&saved.path).expect_err("no settings");
     assert!(matches!(error, WeightsError::Metadata { .. }));
 }
 
@@ -478,7 +481,7 @@ fn category_ids_are_one_per_class_or_left_to_the_names() {
     let mut load = |ids: &[u64]| {
         detector.category_ids = ids.to_vec();
         detector.save(&saved.path, &saved.model).expect("saves");
-        DetectorConfig::load(&saved.path, &Device::flex()).map(|(_, found)| found.category_ids)
+        load_detector(&saved.path).map(|(_, found)| found.category_ids)
     };
     assert_eq!(load(&[]).expect("of an older file"), [1, 2, 3]);
     for ids in [&[3, 18][..], &[3, 18, 3], &[3, 18, 3, 4]] {

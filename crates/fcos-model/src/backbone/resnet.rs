@@ -6,10 +6,14 @@
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
 
-use crate::config::{BackboneConfig, BackboneNorm, StrideIn};
-use crate::init::Init;
-use crate::layers::{ConvNorm, ConvSize};
-use crate::ops::{self, Then};
+use super::FeatureMap;
+use crate::layers::{Activation, ConvNorm, ConvSize, Init};
+use crate::ops;
+
+mod config;
+pub(crate) mod names;
+
+pub use config::{Arch, BackboneNorm, Groups, ResNetConfig, StrideIn};
 
 /// A residual block: two 3×3 convolutions (basic), or 1×1, 3×3 and 1×1 (bottleneck).
 #[derive(Module, Debug)]
@@ -21,10 +25,11 @@ struct Block {
 }
 
 impl Block {
-    /// A block of stage `stage` (0 to 3). The first of a later stage, known by its channels,
-    /// halves the feature map.
-    fn new(config: &BackboneConfig, stage: usize, channels_in: usize, init: &Init) -> Self {
+    /// A block of stage `stage` (0 to 3).
+    fn new(config: &ResNetConfig, stage: usize, channels_in: usize, init: &Init) -> Self {
         let out = config.stage_channels(stage);
+        // The first block of a stage is known by its channels. It halves the map, but for the first
+        // stage, whose map the stem's pooling has halved.
         let changes = channels_in != out;
         let stride = if changes && stage > 0 { 2 } else { 1 };
         let [first, second] = strides(config, stride);
@@ -39,7 +44,7 @@ impl Block {
             conv2: layer(
                 conv(inside, inside, 3)
                     .stride(second)
-                    .groups(config.arch.groups().0),
+                    .groups(config.arch.groups().count),
             ),
             conv3: is_bottleneck.then(|| layer(conv(inside, out, 1))),
             downsample: changes.then(|| layer(conv(channels_in, out, 1).stride(stride))),
@@ -47,13 +52,15 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = self.conv1.forward(x.clone(), Then::Relu);
+        let y = self.conv1.forward(x.clone(), Activation::Relu);
         let y = match &self.conv3 {
-            Some(conv3) => conv3.forward(self.conv2.forward(y, Then::Relu), Then::Nothing),
-            None => self.conv2.forward(y, Then::Nothing),
+            Some(conv3) => {
+                conv3.forward(self.conv2.forward(y, Activation::Relu), Activation::Nothing)
+            }
+            None => self.conv2.forward(y, Activation::Nothing),
         };
         let shortcut = match &self.downsample {
-            Some(downsample) => downsample.forward(x, Then::Nothing),
+            Some(downsample) => downsample.forward(x, Activation::Nothing),
             None => x,
         };
         ops::add_relu(y, shortcut)
@@ -70,7 +77,7 @@ impl Block {
 }
 
 /// The strides of a block's first and second convolution.
-fn strides(config: &BackboneConfig, stride: usize) -> [usize; 2] {
+fn strides(config: &ResNetConfig, stride: usize) -> [usize; 2] {
     match config.stride_in {
         StrideIn::Conv3x3 if config.arch.is_bottleneck() => [1, stride],
         _ => [stride, 1],
@@ -79,14 +86,16 @@ fn strides(config: &BackboneConfig, stride: usize) -> [usize; 2] {
 
 /// The backbone, without the classifier.
 #[derive(Module, Debug)]
-pub(crate) struct ResNet {
+pub struct ResNet {
     stem: ConvNorm,
     stages: Vec<Vec<Block>>,
+    #[module(skip)]
+    features: Vec<FeatureMap>,
 }
 
 impl ResNet {
     /// With torchvision's initialisation, frozen as the configuration says.
-    pub fn new(config: &BackboneConfig, init: &Init) -> Self {
+    pub(super) fn new(config: &ResNetConfig, init: &Init) -> Self {
         let stem = ConvSize::new([3, config.width], 7).stride(2);
         let mut channels = config.width;
         let mut block = |stage| {
@@ -100,12 +109,13 @@ impl ResNet {
             stages: stages
                 .map(|(stage, depth)| (0..depth).map(|_| block(stage)).collect())
                 .collect(),
+            features: features(config),
         };
         net.freeze_by(config)
     }
 
     /// Stops gradients and moving statistics of the frozen parts.
-    fn freeze_by(mut self, config: &BackboneConfig) -> Self {
+    fn freeze_by(mut self, config: &ResNetConfig) -> Self {
         if matches!(config.norm, BackboneNorm::Frozen) {
             self = self.freeze_group(ParamGroup::from_predicate("norm."));
         }
@@ -123,28 +133,46 @@ impl ResNet {
         self
     }
 
-    /// C3, C4 and C5 (strides 8, 16 and 32) of images `[B, 3, H, W]`.
-    pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let mut x = ops::max_pool(self.stem.forward(images, Then::Relu));
+    /// C2 to C5.
+    pub(super) fn features(&self) -> Vec<FeatureMap> {
+        self.features.clone()
+    }
+
+    /// C2 to C5 of images `[B, 3, H, W]`.
+    pub(super) fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut x = ops::max_pool(self.stem.forward(images, Activation::Relu));
         let mut maps = Vec::with_capacity(self.stages.len());
         for blocks in &self.stages {
             x = blocks.iter().fold(x, |x, block| block.forward(x));
             maps.push(x.clone());
         }
-        maps.split_off(1)
+        maps
     }
 
     /// The same network with every convolution and its normalisation changed by `f`.
-    pub fn map_layers(self, f: fn(ConvNorm) -> ConvNorm) -> Self {
+    pub(super) fn map_layers(self, f: fn(ConvNorm) -> ConvNorm) -> Self {
         let blocks = |blocks: Vec<Block>| blocks.into_iter().map(|b| b.map_layers(f)).collect();
         Self {
             stem: f(self.stem),
             stages: self.stages.into_iter().map(blocks).collect(),
+            features: self.features,
         }
     }
 
     /// Whether the convolutions do the normalisation's work.
-    pub fn is_folded(&self) -> bool {
+    pub(super) fn is_folded(&self) -> bool {
         self.stem.is_folded()
     }
+}
+
+/// The maps of the four stages. The stem and its pooling halve the image each, and every stage
+/// after the first halves its input.
+fn features(config: &ResNetConfig) -> Vec<FeatureMap> {
+    let strides = fcos_core::pyramid_strides(4, config.arch.depths().len());
+    let maps = strides.into_iter().enumerate();
+    maps.map(|(stage, stride)| FeatureMap {
+        channels: config.stage_channels(stage),
+        stride,
+    })
+    .collect()
 }

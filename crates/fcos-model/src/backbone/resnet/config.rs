@@ -1,39 +1,38 @@
-use std::ops::RangeInclusive;
+//! What a ResNet or ResNeXt is made of.
 
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use fcos_core::SettingError;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, in_range};
+use crate::config::in_range;
 
 /// Widths that a backbone can have.
 pub(crate) const WIDTHS: RangeInclusive<usize> = 1..=1024;
 
-/// Depth and kind of the backbone.
+/// Depth and kind of the backbone. In settings it is its [`name`](Arch::name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
+#[non_exhaustive]
 pub enum Arch {
     /// ResNet-18, of basic blocks.
-    #[serde(rename = "r18")]
     ResNet18,
     /// ResNet-34, of basic blocks.
-    #[serde(rename = "r34")]
     ResNet34,
     /// ResNet-50.
     #[default]
-    #[serde(rename = "r50")]
     ResNet50,
     /// ResNet-101.
-    #[serde(rename = "r101")]
     ResNet101,
     /// ResNet-152.
-    #[serde(rename = "r152")]
     ResNet152,
     /// ResNeXt-50 with 32 groups of 4 channels.
-    #[serde(rename = "x50-32x4d")]
     ResNeXt50_32x4d,
     /// ResNeXt-101 with 32 groups of 8 channels.
-    #[serde(rename = "x101-32x8d")]
     ResNeXt101_32x8d,
     /// ResNeXt-101 with 64 groups of 4 channels.
-    #[serde(rename = "x101-64x4d")]
     ResNeXt101_64x4d,
 }
 
@@ -74,15 +73,15 @@ impl Arch {
         }
     }
 
-    /// Groups of the 3×3 convolutions, and channels of one group in the first stage
-    /// (Xie et al. 2017, table 1).
-    pub fn groups(self) -> (usize, usize) {
-        match self {
+    /// How the 3×3 convolutions are grouped (Xie et al. 2017, table 1).
+    pub fn groups(self) -> Groups {
+        let (count, channels) = match self {
             Self::ResNeXt50_32x4d => (32, 4),
             Self::ResNeXt101_32x8d => (32, 8),
             Self::ResNeXt101_64x4d => (64, 4),
             _ => (1, 64),
-        }
+        };
+        Groups { count, channels }
     }
 
     /// Whether a block is 1×1, 3×3, 1×1 rather than two 3×3.
@@ -92,7 +91,46 @@ impl Arch {
 
     /// Whether it is a ResNeXt.
     pub fn is_resnext(self) -> bool {
-        self.groups().0 > 1
+        self.groups().count > 1
+    }
+}
+
+/// Groups of channels that don't see each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Groups {
+    /// How many there are.
+    pub count: usize,
+    /// Channels of each in the first stage, where the width is 64.
+    pub channels: usize,
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl From<Arch> for &'static str {
+    fn from(arch: Arch) -> Self {
+        arch.name()
+    }
+}
+
+impl FromStr for Arch {
+    type Err = SettingError;
+
+    fn from_str(name: &str) -> Result<Self, SettingError> {
+        let found = Self::ALL.into_iter().find(|arch| arch.name() == name);
+        let known = || Self::ALL.map(Self::name).join(", ");
+        found.ok_or_else(|| SettingError::new("arch", name, format!("one of {}", known())))
+    }
+}
+
+impl TryFrom<String> for Arch {
+    type Error = SettingError;
+
+    fn try_from(name: String) -> Result<Self, SettingError> {
+        name.parse()
     }
 }
 
@@ -124,7 +162,7 @@ pub enum BackboneNorm {
 /// The ResNet or ResNeXt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct BackboneConfig {
+pub struct ResNetConfig {
     /// Depth and kind.
     pub arch: Arch,
     /// Channels of the stem and of the first stage's convolutions, 64 in every published network;
@@ -141,7 +179,7 @@ pub struct BackboneConfig {
     pub frozen_stages: usize,
 }
 
-impl Default for BackboneConfig {
+impl Default for ResNetConfig {
     fn default() -> Self {
         Self {
             arch: Arch::default(),
@@ -154,7 +192,7 @@ impl Default for BackboneConfig {
     }
 }
 
-impl BackboneConfig {
+impl ResNetConfig {
     /// The default with another depth or kind.
     pub fn new(arch: Arch) -> Self {
         Self {
@@ -165,8 +203,8 @@ impl BackboneConfig {
 
     /// Channels of the 3×3 convolutions inside stage `stage` (0 to 3).
     pub(crate) fn inner_channels(&self, stage: usize) -> usize {
-        let (groups, per_group) = self.arch.groups();
-        (self.width << stage) * per_group / 64 * groups
+        let Groups { count, channels } = self.arch.groups();
+        (self.width << stage) * channels / 64 * count
     }
 
     /// Channels of the feature map that stage `stage` (0 to 3) gives: C2 to C5.
@@ -175,22 +213,29 @@ impl BackboneConfig {
         (self.width << stage) * expansion
     }
 
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        in_range("backbone.width", self.width, WIDTHS)?;
-        in_range("backbone.frozen_stages", self.frozen_stages, 0..=5)?;
-        let groups = self.arch.groups().0;
-        if self.inner_channels(0) == 0 {
-            return Err(ConfigError::Groups {
-                field: "backbone.width",
-                channels: self.width,
-                groups,
-            });
-        }
-        let lowest = self.norm_eps > 0.0
-            || (self.norm_eps == 0.0 && matches!(self.norm, BackboneNorm::Frozen));
-        match lowest && self.norm_eps.is_finite() {
-            true => Ok(()),
-            false => Err(ConfigError::NormEps(self.norm_eps)),
+    /// Whether there is a network of these settings.
+    pub(crate) fn validate(&self) -> Result<(), SettingError> {
+        in_range("width", self.width, WIDTHS)?;
+        in_range("frozen_stages", self.frozen_stages, 0..=5)?;
+        let enough = format!("enough for the groups of {}", self.arch);
+        SettingError::check(self.inner_channels(0) > 0, "width", self.width, enough)?;
+        let may_be_zero = matches!(self.norm, BackboneNorm::Frozen);
+        let lowest = self.norm_eps > 0.0 || (self.norm_eps == 0.0 && may_be_zero);
+        SettingError::check(
+            lowest && self.norm_eps.is_finite(),
+            "norm_eps",
+            self.norm_eps,
+            "finite and above 0 (0 only where norm is frozen)",
+        )
+    }
+
+    /// Takes over from `other` what matters in training only: weights are the same with either.
+    pub(crate) fn train_as(&mut self, other: &Self) {
+        self.norm = other.norm;
+        self.frozen_stages = other.frozen_stages;
+        // Basic blocks have no 1×1 convolution that could carry the stride.
+        if !other.arch.is_bottleneck() {
+            self.stride_in = other.stride_in;
         }
     }
 }

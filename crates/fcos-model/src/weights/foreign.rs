@@ -1,4 +1,5 @@
-//! Foreign files as tensors by name: `.pth` and `.safetensors`, unwrapped.
+//! Foreign files as tensors by name: `.pth` and `.safetensors`, without what is wrapped around the
+//! network.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,7 +10,7 @@ use burn::tensor::{DType, TensorData};
 use pytorch_reader::{DType as PytorchType, PytorchError, PytorchReader};
 use safetensors::{Dtype, SafeTensors};
 
-use super::{WeightsError, broken, io_error};
+use super::{WeightsError, damaged, io_error};
 use crate::params::NamedTensors;
 
 /// The entries under which training scripts put the network's tensors.
@@ -37,15 +38,16 @@ pub(super) fn read(path: &Path) -> Result<NamedTensors, WeightsError> {
     let mut start = [0; 9];
     let mut file = File::open(path).map_err(|e| io_error(path, e))?;
     let is_safetensors = file.read_exact(&mut start).is_ok() && start[8] == b'{';
-    match is_safetensors {
-        true => read_safetensors(path),
-        false => read_pytorch(path),
+    if is_safetensors {
+        read_safetensors(path)
+    } else {
+        read_pytorch(path)
     }
 }
 
 fn read_safetensors(path: &Path) -> Result<NamedTensors, WeightsError> {
     let bytes = std::fs::read(path).map_err(|e| io_error(path, e))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| broken(path, e))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(path, e))?;
     let views: BTreeMap<String, _> = file.iter().map(|(n, view)| (n.to_owned(), view)).collect();
     let read = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
         let dtype = safetensors_type(view.dtype()).ok_or_else(|| WeightsError::DType {
@@ -54,9 +56,9 @@ fn read_safetensors(path: &Path) -> Result<NamedTensors, WeightsError> {
             dtype: format!("{:?}", view.dtype()),
         })?;
         let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype);
-        Ok((name, single(data)))
+        Ok((name, in_single_precision(data)))
     };
-    unwrap(views).into_iter().map(read).collect()
+    network_tensors(views).into_iter().map(read).collect()
 }
 
 fn read_pytorch(path: &Path) -> Result<NamedTensors, WeightsError> {
@@ -69,13 +71,13 @@ fn read_pytorch(path: &Path) -> Result<NamedTensors, WeightsError> {
             reason: other.to_string(),
         },
     })?;
-    let tensors = unwrap(reader.into_tensors().into_iter().collect());
-    plausible(path, &tensors)?;
+    let tensors = network_tensors(reader.into_tensors().into_iter().collect());
+    check_sizes(path, &tensors)?;
     let read = |(name, tensor): (String, pytorch_reader::Tensor)| {
         let bytes = tensor.read().map_err(|e| io_error(path, e))?;
         let dtype = pytorch_type(tensor.dtype());
         let data = TensorData::from_bytes_vec(bytes, tensor.shape().to_vec(), dtype);
-        Ok((name, single(data)))
+        Ok((name, in_single_precision(data)))
     };
     tensors.into_iter().map(read).collect()
 }
@@ -83,7 +85,7 @@ fn read_pytorch(path: &Path) -> Result<NamedTensors, WeightsError> {
 /// That the file is not much smaller than its tensors: a view can repeat one number as often as it
 /// likes, and nothing may be allocated for that. Compression and tensors that share their numbers
 /// stay far below the limit.
-fn plausible(
+fn check_sizes(
     path: &Path,
     tensors: &BTreeMap<String, pytorch_reader::Tensor>,
 ) -> Result<(), WeightsError> {
@@ -92,18 +94,18 @@ fn plausible(
         .len();
     let sizes = tensors.values().map(|tensor| tensor.byte_len() as u64);
     let claimed = sizes.fold(0, u64::saturating_add);
-    match claimed > length.saturating_mul(LARGEST_INFLATION) {
-        false => Ok(()),
-        true => Err(WeightsError::Inflated {
-            path: path.into(),
-            length,
-            claimed,
-        }),
+    if claimed <= length.saturating_mul(LARGEST_INFLATION) {
+        return Ok(());
     }
+    Err(WeightsError::Inflated {
+        path: path.into(),
+        length,
+        claimed,
+    })
 }
 
 /// Half and double precision become `f32`; whole numbers stay what they are.
-fn single(data: TensorData) -> TensorData {
+fn in_single_precision(data: TensorData) -> TensorData {
     match data.dtype() {
         DType::F16 | DType::BF16 | DType::F64 => data.convert::<f32>(),
         _ => data,
@@ -112,23 +114,23 @@ fn single(data: TensorData) -> TensorData {
 
 /// The network's entries under their own names. What belongs to no network stays under its full
 /// name, to be complained about.
-pub(super) fn unwrap<T>(mut tensors: BTreeMap<String, T>) -> BTreeMap<String, T> {
+pub(super) fn network_tensors<T>(mut tensors: BTreeMap<String, T>) -> BTreeMap<String, T> {
     let wrapper = WRAPPERS
         .into_iter()
         .find(|w| tensors.keys().any(|name| name.starts_with(w)));
     if let Some(wrapper) = wrapper {
         tensors.retain(|name, _| !BESIDE.iter().any(|beside| name.starts_with(beside)));
-        tensors = renamed(tensors, wrapper);
+        tensors = without_prefix(tensors, wrapper);
     }
     if tensors.keys().all(|name| name.starts_with(PARALLEL)) {
-        tensors = renamed(tensors, PARALLEL);
+        tensors = without_prefix(tensors, PARALLEL);
     }
     tensors.retain(|name, _| !name.ends_with(COUNTER));
     tensors
 }
 
 /// Without the prefix, where that leaves a name that no other tensor has.
-fn renamed<T>(tensors: BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
+fn without_prefix<T>(tensors: BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
     let has_prefix = |(name, _): &(String, T)| name.starts_with(prefix);
     let (mut inside, outside): (Vec<_>, Vec<_>) = tensors.into_iter().partition(has_prefix);
     inside.sort_by_key(|(name, _)| name.len()); // a name that stays is there before it is made
@@ -181,7 +183,7 @@ mod tests {
 
     fn names(names: &[&str]) -> Vec<String> {
         let tensors = names.iter().map(|&n| (n.to_owned(), ())).collect();
-        unwrap(tensors).into_keys().collect()
+        network_tensors(tensors).into_keys().collect()
     }
 
     #[test]
