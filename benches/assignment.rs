@@ -8,6 +8,7 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fcos_benches::{STRIDES, boxes};
+use fcos_core::DistanceUnit;
 use fcos_core::{LocationRule, Locations, Size};
 use fcos_targets::{AssignConfig, AssignRule, Assigner};
 
@@ -23,7 +24,8 @@ fn assignment(criterion: &mut Criterion) {
             rule,
             ..AssignConfig::default()
         };
-        let assigner = Assigner::new(&config, &locations).expect("five levels");
+        let assigner =
+            Assigner::new(&config, &locations, DistanceUnit::Stride).expect("five levels");
         for count in [1, 10, 100, 500] {
             let boxes = boxes(count);
             let labels = vec![0; count];

@@ -240,7 +240,7 @@ impl<'a> Worker<'a> {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Matcher::new(self.args, padded)?),
         };
-        let tally = rule.tally(&mut self.tally, &boxes, &image.labels);
+        let tally = rule.tally(&mut self.tally, &boxes, &image.labels)?;
         let sizes: Vec<_> = image
             .boxes
             .iter()

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use fcos::data::Dataset;
-use fcos::targets::{AssignConfig, AssignRule, Assigner, Rule, Targets};
+use fcos::targets::{AssignRule, Assigner, Rule, Targets};
 use fcos::train::TrainConfig;
 use fcos::{BBox, Locations, Point, Scale, Size};
 use fcos_examples::{generated_dataset, init_logging};
@@ -50,7 +50,7 @@ struct Args {
     /// Settings of a training run, of which image size, levels and rule count: preset or TOML file
     #[arg(long, default_value = "demo")]
     config: String,
-    /// Override a setting, e.g. assign.center_sampling_radius=off; may be repeated
+    /// Override a setting, e.g. assign.center_sampling_radius=none; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
     /// The rule, whatever the settings say
@@ -155,7 +155,7 @@ impl Assigned {
             .preprocess
             .padded_size(std::slice::from_ref(&prepared));
         let locations = Locations::new(padded, &config.model.strides(), config.location_rule);
-        let (targets, choices) = assign(&config.assign, &locations, &boxes, &labels)?;
+        let (targets, choices) = assign(config, &locations, &boxes, &labels)?;
         let name = |&label: &u32| dataset.classes().name(label).to_owned();
         Ok(Self {
             image_id: record.id,
@@ -196,13 +196,13 @@ impl Assigned {
 
 /// The targets, and per location the number of boxes it might have learnt.
 fn assign(
-    config: &AssignConfig,
+    config: &TrainConfig,
     locations: &Locations,
     boxes: &[BBox],
     labels: &[u32],
 ) -> Result<(Targets, Vec<usize>)> {
     ensure!(!locations.is_empty(), "the image has no pixels");
-    let assigner = Assigner::new(config, locations)?;
+    let assigner = Assigner::new(&config.assign, locations, config.model.distance_unit())?;
     let mut choices = vec![0; locations.len()];
     assigner.candidates(boxes, |candidate| choices[candidate.slot] += 1);
     Ok((assigner.assign(boxes, labels)?, choices))

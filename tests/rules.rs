@@ -29,10 +29,7 @@ fn trained(folder: &Path, rule: AssignRule, activation: BoxActivation) -> Vec<St
     config.model.head.box_activation = activation;
     config.recipe.warmup.iterations = 0;
     config.recipe.learning_rate = 0.01; // for batches of two
-    config.loss.weights.bbox = match rule {
-        AssignRule::Fcos => 1.0,
-        AssignRule::Atss => 2.0,
-    };
+    config.loss.weights.bbox = if rule == AssignRule::Atss { 2.0 } else { 1.0 };
     let device = DeviceSpec::Flex.device().expect("flex is compiled in");
     let run = folder.join(format!("{rule:?}-{activation:?}"));
     let trainer = Trainer::new(config, &run, false, &device).expect("starts");

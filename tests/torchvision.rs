@@ -411,7 +411,11 @@ fn targets_losses_and_gradients_equal_torchvisions() {
     let [_, _, height, width] = shape;
     let strides = config.model.strides();
     let locations = Locations::new(Size { width, height }, &strides, config.location_rule);
-    let assigner = Assigner::new(&AssignConfig::torchvision(&strides), &locations).expect("valid");
+    let (assign, unit) = (
+        AssignConfig::torchvision(&strides),
+        config.model.distance_unit(),
+    );
+    let assigner = Assigner::new(&assign, &locations, unit).expect("valid");
     let targets: Vec<Targets> = (0..2)
         .map(|i| {
             let Scale { x, y } = prepared[i].scale;

@@ -6,7 +6,7 @@ use fcos::targets::{
     AreaRule, AssignConfig, AssignRule, Assigner, AtssConfig, ImageTally, RetinaNetConfig,
     RetinaNetRule, Tally,
 };
-use fcos::{BBox, LocationRule, Locations, Size};
+use fcos::{BBox, DistanceUnit, LocationRule, Locations, Size};
 
 use crate::{Args, RuleName};
 
@@ -116,18 +116,19 @@ impl Matcher {
         let locations = Locations::new(input, &args.strides(), LocationRule::HalfStride);
         Ok(match args.rule {
             RuleName::Fcos | RuleName::Atss => {
-                Self::Locations(Assigner::new(&args.assign(), &locations)?)
+                let unit = DistanceUnit::default(); // counts have none
+                Self::Locations(Assigner::new(&args.assign(), &locations, unit)?)
             }
             RuleName::Retinanet => Self::Anchors(RetinaNetRule::new(args.retinanet(), &locations)?),
         })
     }
 
     /// Counts an image's boxes.
-    pub fn tally(&self, tally: &mut Tally, boxes: &[BBox], labels: &[u32]) -> ImageTally {
-        match self {
-            Self::Locations(rule) => tally.image(rule, boxes, labels),
-            Self::Anchors(rule) => tally.image(rule, boxes, labels),
-        }
+    pub fn tally(&self, tally: &mut Tally, boxes: &[BBox], labels: &[u32]) -> Result<ImageTally> {
+        Ok(match self {
+            Self::Locations(rule) => tally.image(rule, boxes, labels)?,
+            Self::Anchors(rule) => tally.image(rule, boxes, labels)?,
+        })
     }
 }
 

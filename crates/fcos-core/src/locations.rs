@@ -1,3 +1,5 @@
+//! The pyramid's feature maps and where their cells lie on the network's input.
+
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +56,7 @@ pub fn pyramid_grids(input: Size, strides: &[usize]) -> Vec<Grid> {
 /// Where on the input a feature-map cell sits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum LocationRule {
     /// `⌊s/2⌋ + i·s`, near the middle of the cell's receptive field (FCOS, §3.1).
     #[default]
@@ -65,6 +68,8 @@ pub enum LocationRule {
     /// mmdetection's anchor generator: `i·s`, the cell's corner.
     Corner,
 }
+
+crate::serde_names!(LocationRule);
 
 impl LocationRule {
     /// First location and distance between neighbours along one side.
@@ -149,6 +154,11 @@ impl Locations {
         self.offsets[level]..self.offsets[level + 1]
     }
 
+    /// The indices that belong to each level, finest first: ranges that follow each other from 0.
+    pub fn level_ranges(&self) -> Vec<Range<usize>> {
+        self.offsets.windows(2).map(|w| w[0]..w[1]).collect()
+    }
+
     /// The levels' nominal strides.
     pub fn strides(&self) -> impl Iterator<Item = usize> + '_ {
         self.grids.iter().map(|g| g.stride)
@@ -220,6 +230,7 @@ mod tests {
         ];
         assert_eq!(points, expected);
         assert_eq!((l.level_range(0), l.level_range(1)), (0..6, 6..8));
+        assert_eq!(l.level_ranges(), [0..6, 6..8]);
         assert_eq!((l.len(), l.is_empty()), (8, false));
     }
 

@@ -1,3 +1,5 @@
+//! Points, and the four distances from one to the sides of a box.
+
 use serde::{Deserialize, Serialize};
 
 use crate::BBox;
@@ -21,6 +23,8 @@ pub enum DistanceUnit {
     #[default]
     Stride,
 }
+
+crate::serde_names!(DistanceUnit);
 
 /// Distances from a location to the left, top, right and bottom side of a box
 /// (FCOS, Eq. 1: `l*`, `t*`, `r*`, `b*`).

@@ -1,8 +1,12 @@
+//! The boxes of an image become what its locations learn.
+//!
 //! B images come one at a time. L levels, N locations, G ground-truth boxes.
 
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
-use fcos_core::{BBox, DistanceUnit, Locations, Ltrb};
+use fcos_core::{BBox, DistanceUnit, Locations, Ltrb, Point};
 
 use crate::atss::AtssRule;
 use crate::fcos::FcosRule;
@@ -17,31 +21,90 @@ use crate::{AssignConfig, AssignError, AssignRule, Candidate, Rule, Targets};
 pub struct Assigner {
     /// L levels, finest first.
     grids: Vec<LevelGrid>,
-    distance_unit: DistanceUnit,
+    unit: DistanceUnit,
     rule: Chosen,
 }
 
-#[derive(Debug, Clone)]
+/// The rules of this crate are compiled into the loop that calls them; one of the user's own is
+/// called through a pointer, once for each candidate.
+#[derive(Clone)]
 enum Chosen {
     Fcos(FcosRule),
     Atss(AtssRule),
+    Own(Arc<dyn DynRule>),
+}
+
+/// [`Rule`] as an object can have it.
+trait DynRule: Send + Sync {
+    fn slots_by_level(&self) -> &[Range<usize>];
+    fn visit_candidates(&self, boxes: &[BBox], visit: &mut dyn FnMut(Candidate));
+}
+
+impl<R: Rule + Send + Sync> DynRule for R {
+    fn slots_by_level(&self) -> &[Range<usize>] {
+        self.levels()
+    }
+
+    fn visit_candidates(&self, boxes: &[BBox], visit: &mut dyn FnMut(Candidate)) {
+        self.candidates(boxes, visit);
+    }
+}
+
+impl fmt::Debug for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fcos(rule) => rule.fmt(f),
+            Self::Atss(rule) => rule.fmt(f),
+            Self::Own(_) => f.write_str("a rule of the user's own"),
+        }
+    }
 }
 
 impl Assigner {
-    /// Prepares the configured rule for these locations.
+    /// Prepares the configured rule for these locations. `unit` is that of the targets' distances:
+    /// the one in which the network predicts.
     ///
     /// # Errors
-    /// As [`FcosRule::new`] or [`AtssRule::new`]; settings of the other rule are not looked at.
-    pub fn new(config: &AssignConfig, locations: &Locations) -> Result<Self, AssignError> {
+    /// As [`AssignConfig::validate`] and [`AssignConfig::check_unit`]; settings of the other rule are
+    /// not looked at.
+    pub fn new(
+        config: &AssignConfig,
+        locations: &Locations,
+        unit: DistanceUnit,
+    ) -> Result<Self, AssignError> {
+        config.check_unit(unit)?;
+        config.validate(locations.grids().len())?;
         let rule = match config.rule {
             AssignRule::Fcos => Chosen::Fcos(FcosRule::new(config, locations)?),
             AssignRule::Atss => Chosen::Atss(AtssRule::new(config.atss, locations)?),
         };
-        Ok(Self {
+        Ok(Self::of(rule, locations, unit))
+    }
+
+    /// Assigns by a rule of your own, whose slots are the N locations; for an example see [`Rule`].
+    /// What it visits is checked at every image.
+    ///
+    /// # Errors
+    /// If the rule's levels are not those of the locations.
+    pub fn with_rule<R: Rule + Send + Sync + 'static>(
+        rule: R,
+        locations: &Locations,
+        unit: DistanceUnit,
+    ) -> Result<Self, AssignError> {
+        let (expected, found) = (locations.level_ranges(), rule.levels());
+        if expected != found {
+            let found = found.to_vec();
+            return Err(AssignError::RuleLevels { expected, found });
+        }
+        Ok(Self::of(Chosen::Own(Arc::new(rule)), locations, unit))
+    }
+
+    fn of(rule: Chosen, locations: &Locations, unit: DistanceUnit) -> Self {
+        Self {
             grids: LevelGrid::all(locations),
-            distance_unit: config.distance_unit,
+            unit,
             rule,
-        })
+        }
     }
 
     /// What each of the N locations learns from an image's G `boxes`, in pixels of the network
@@ -49,15 +112,16 @@ impl Assigner {
     /// or that no location falls into.
     ///
     /// # Errors
-    /// If boxes and labels differ in number, a box is degenerate, or a label is beyond `i32`.
+    /// If boxes and labels differ in number, a box is degenerate, or a label is beyond `i32`; or if a
+    /// rule of one's own names a location or a box that does not exist, or a location outside its box.
     pub fn assign(&self, boxes: &[BBox], labels: &[u32]) -> Result<Targets, AssignError> {
         let labels = checked_labels(boxes, labels)?;
-        let mut targets = Targets::new(self.matched(boxes));
+        let mut targets = Targets::new(self.matched(boxes)?);
         for grid in &self.grids {
             let unit = self.pixels_per_unit(grid);
             for (location, point) in grid.points() {
                 if let Ok(index) = usize::try_from(targets.matched[location]) {
-                    let ltrb = Ltrb::from_box(point, boxes[index]);
+                    let ltrb = inside(location, point, index, boxes[index])?;
                     targets.learn(location, labels[index], ltrb, unit);
                 }
             }
@@ -66,7 +130,7 @@ impl Assigner {
     }
 
     fn pixels_per_unit(&self, grid: &LevelGrid) -> f32 {
-        match self.distance_unit {
+        match self.unit {
             DistanceUnit::Pixels => 1.0,
             DistanceUnit::Stride => grid.stride,
         }
@@ -78,25 +142,46 @@ impl Rule for Assigner {
         match &self.rule {
             Chosen::Fcos(rule) => rule.levels(),
             Chosen::Atss(rule) => rule.levels(),
+            Chosen::Own(rule) => rule.slots_by_level(),
         }
     }
 
-    fn candidates(&self, boxes: &[BBox], visit: impl FnMut(Candidate)) {
+    fn candidates(&self, boxes: &[BBox], mut visit: impl FnMut(Candidate)) {
         match &self.rule {
             Chosen::Fcos(rule) => rule.candidates(boxes, visit),
             Chosen::Atss(rule) => rule.candidates(boxes, visit),
+            Chosen::Own(rule) => rule.visit_candidates(boxes, &mut visit),
         }
+    }
+}
+
+/// The distances that a location learns: those of FCOS and ATSS are always inside their box.
+fn inside(location: usize, point: Point, index: usize, bbox: BBox) -> Result<Ltrb, AssignError> {
+    let ltrb = Ltrb::from_box(point, bbox);
+    if ltrb.is_inside() {
+        Ok(ltrb)
+    } else {
+        Err(AssignError::OutsideBox {
+            location,
+            index,
+            bbox,
+        })
+    }
+}
+
+/// That boxes and labels come in pairs.
+pub(crate) fn same_number(boxes: &[BBox], labels: &[u32]) -> Result<(), AssignError> {
+    let (boxes, labels) = (boxes.len(), labels.len());
+    if boxes == labels {
+        Ok(())
+    } else {
+        Err(AssignError::LabelCount { boxes, labels })
     }
 }
 
 /// The labels as [`Targets`] holds them, once boxes and labels are found in order.
 fn checked_labels(boxes: &[BBox], labels: &[u32]) -> Result<Vec<i32>, AssignError> {
-    if boxes.len() != labels.len() {
-        return Err(AssignError::LabelCount {
-            boxes: boxes.len(),
-            labels: labels.len(),
-        });
-    }
+    same_number(boxes, labels)?;
     let usable = |b: &BBox| b.is_valid() && b.area().is_finite();
     if let Some(index) = boxes.iter().position(|b| !usable(b)) {
         let bbox = boxes[index];
@@ -121,7 +206,7 @@ mod tests {
             height: 64,
         };
         let locations = Locations::new(input, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
-        Assigner::new(&AssignConfig::default(), &locations).expect("valid")
+        Assigner::new(&AssignConfig::default(), &locations, DistanceUnit::Stride).expect("valid")
     }
 
     #[test]
@@ -179,7 +264,8 @@ mod tests {
             height: 7,
         };
         let locations = Locations::new(nothing, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
-        let assigner = Assigner::new(&AssignConfig::default(), &locations).expect("valid");
+        let assigner = Assigner::new(&AssignConfig::default(), &locations, DistanceUnit::Stride)
+            .expect("valid");
         let targets = assigner.assign(&[GOOD], &[0]).expect("valid");
         assert!(targets.labels.is_empty() && targets.num_positives() == 0);
     }

@@ -1,10 +1,12 @@
+//! ATSS: the nearest locations learn a box, as many as overlap it well.
+
 use std::ops::Range;
 
-use fcos_core::{BBox, Locations, Ltrb, Point};
+use fcos_core::{BBox, Locations, Ltrb, Point, SettingError};
 
 use crate::grid::LevelGrid;
 use crate::nearest::nearest;
-use crate::{AssignError, AtssConfig, Candidate, Rule};
+use crate::{AtssConfig, Candidate, Rule};
 
 /// Pixels by which a location must lie inside a box to learn it (the authors' code).
 const INSIDE: f32 = 0.01;
@@ -39,7 +41,7 @@ impl AtssRule {
     ///
     /// # Errors
     /// If k is 0 or the anchor's side is not positive and finite.
-    pub fn new(config: AtssConfig, locations: &Locations) -> Result<Self, AssignError> {
+    pub fn new(config: AtssConfig, locations: &Locations) -> Result<Self, SettingError> {
         config.check()?;
         let grids = LevelGrid::all(locations);
         Ok(Self {

@@ -1,10 +1,12 @@
-use fcos_core::{BBox, DistanceUnit};
+//! The settings of the assignment, and what they may be.
+
+use fcos_core::{BBox, DistanceUnit, SettingError, serde_names};
 use serde::{Deserialize, Serialize};
 
-use crate::{AssignError, words};
+use crate::serde_words;
 
 /// The rules of the assignment. Fields left out of a configuration file take the default: FCOS with
-/// the paper's ranges, centre sampling 1.5 and distances in units of the stride.
+/// the paper's ranges and centre sampling 1.5.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AssignConfig {
@@ -13,17 +15,19 @@ pub struct AssignConfig {
     /// FCOS. Per pyramid level, finest first: the range `[m_{i−1}, m_i]` in pixels into which
     /// `max(l, t, r, b)` of a location must fall (§3.2). The distances are those to the sides of
     /// the whole box, also under centre sampling. Infinity is written as `"inf"` in files.
-    #[serde(with = "words::ranges")]
+    #[serde(with = "serde_words::ranges")]
     pub size_ranges: Vec<[f32; 2]>,
     /// FCOS: whether a distance equal to a bound of its range counts.
     pub range_bounds: RangeBounds,
     /// FCOS's centre sampling: only locations less than `radius · stride` from the box's centre, along x
     /// and along y, learn the box; `None` for every location inside. The stride is the level's
-    /// nominal one. Written as a number or `"off"` in files.
-    #[serde(with = "words::switch")]
+    /// nominal one. Written as a number or `"none"` in files.
+    #[serde(with = "serde_words::optional")]
     pub center_sampling_radius: Option<f32>,
-    /// The unit of [`Targets::ltrb`](crate::Targets::ltrb).
-    pub distance_unit: DistanceUnit,
+    /// Not a setting any more: the unit of distances is the network's. Files that name one are read,
+    /// [checked](Self::check_unit), and written without it.
+    #[serde(skip_serializing)]
+    pub distance_unit: Option<DistanceUnit>,
     /// FCOS: how the smallest of several boxes is found. Equal boxes: the one with the lower index.
     pub area: AreaRule,
     /// The settings of ATSS.
@@ -33,6 +37,7 @@ pub struct AssignConfig {
 /// The rule that decides which location learns from which box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum AssignRule {
     /// The locations in a box, on the level for its size ([`FcosRule`](crate::FcosRule)).
     #[default]
@@ -40,6 +45,8 @@ pub enum AssignRule {
     /// The nearest locations, as many as overlap well ([`AtssRule`](crate::AtssRule)).
     Atss,
 }
+
+serde_names!(AssignRule, RangeBounds, AreaRule);
 
 /// The settings of ATSS (Zhang et al., CVPR 2020).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -62,16 +69,9 @@ impl Default for AtssConfig {
 }
 
 impl AtssConfig {
-    pub(crate) fn check(&self) -> Result<(), AssignError> {
-        if self.k == 0 {
-            return Err(AssignError::NoCandidates);
-        }
-        match self.anchor_scale > 0.0 && self.anchor_scale.is_finite() {
-            true => Ok(()),
-            false => Err(AssignError::AnchorScale {
-                scale: self.anchor_scale,
-            }),
-        }
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        SettingError::check(self.k > 0, "k", self.k, "at least 1")?;
+        positive("anchor_scale", self.anchor_scale)
     }
 }
 
@@ -91,6 +91,7 @@ pub enum RangeBounds {
 /// By which measure a location that fits several boxes chooses the smallest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum AreaRule {
     /// `w · h`: AdelaiDet, mmdetection, detectron2.
     #[default]
@@ -135,7 +136,7 @@ impl Default for AssignConfig {
             ],
             range_bounds: RangeBounds::Inclusive,
             center_sampling_radius: Some(1.5),
-            distance_unit: DistanceUnit::Stride,
+            distance_unit: None,
             area: AreaRule::Continuous,
             atss: AtssConfig::default(),
         }
@@ -170,35 +171,44 @@ impl AssignConfig {
     ///
     /// # Errors
     /// The first setting that is out of its range.
-    pub fn validate(&self, levels: usize) -> Result<(), AssignError> {
+    pub fn validate(&self, levels: usize) -> Result<(), SettingError> {
         match self.rule {
             AssignRule::Fcos => self.check_fcos(levels),
-            AssignRule::Atss => self.atss.check(),
+            AssignRule::Atss => self.atss.check().map_err(|error| error.within("atss")),
         }
     }
 
-    pub(crate) fn check_fcos(&self, levels: usize) -> Result<(), AssignError> {
+    /// Whether an older file's `distance_unit`, if there is one, is the network's.
+    ///
+    /// # Errors
+    /// If it is the other: the run was never trained in the unit that its settings name.
+    pub fn check_unit(&self, unit: DistanceUnit) -> Result<(), SettingError> {
+        let named = self.distance_unit.unwrap_or(unit);
+        let expected = format!("{unit}, the network's, or left out");
+        SettingError::check(named == unit, "distance_unit", named, expected)
+    }
+
+    pub(crate) fn check_fcos(&self, levels: usize) -> Result<(), SettingError> {
         let ranges = self.size_ranges.len();
-        if ranges != levels {
-            return Err(AssignError::LevelCount { ranges, levels });
-        }
+        let found = format!("a list of {ranges}");
+        let expected = format!("a list of {levels}, one range for each level");
+        SettingError::check(ranges == levels, "size_ranges", found, expected)?;
         for (level, &[lower, upper]) in self.size_ranges.iter().enumerate() {
-            let ordered = lower < upper;
-            if !ordered {
-                return Err(AssignError::SizeRange {
-                    level,
-                    lower,
-                    upper,
-                });
-            }
+            let setting = format!("size_ranges[{level}]");
+            let found = format!("[{lower}, {upper}]");
+            let expected = "a range whose lower bound is below the upper one";
+            SettingError::check(lower < upper, setting, found, expected)?;
         }
         match self.center_sampling_radius {
-            Some(radius) if !(radius > 0.0 && radius.is_finite()) => {
-                Err(AssignError::CenterSamplingRadius { radius })
-            }
-            _ => Ok(()),
+            Some(radius) => positive("center_sampling_radius", radius),
+            None => Ok(()),
         }
     }
+}
+
+fn positive(setting: &str, value: f32) -> Result<(), SettingError> {
+    let ok = value > 0.0 && value.is_finite();
+    SettingError::check(ok, setting, value, "finite and above 0")
 }
 
 #[cfg(test)]
@@ -207,7 +217,7 @@ mod tests {
 
     #[test]
     fn json_and_toml_round_trip() {
-        let off = AssignConfig {
+        let anywhere = AssignConfig {
             center_sampling_radius: None,
             ..AssignConfig::torchvision(&[8, 16])
         };
@@ -219,7 +229,7 @@ mod tests {
             },
             ..AssignConfig::default()
         };
-        for config in [AssignConfig::default(), off, atss] {
+        for config in [AssignConfig::default(), anywhere, atss] {
             let json = serde_json::to_string(&config).expect("serialises");
             assert_eq!(
                 serde_json::from_str::<AssignConfig>(&json).expect("parses"),
@@ -235,7 +245,7 @@ mod tests {
 
     #[test]
     fn files_may_be_partial_but_not_misspelt() {
-        let text = "size_ranges = [[0, 64], [64, inf]]\ncenter_sampling_radius = \"off\"";
+        let text = "size_ranges = [[0, 64], [64, inf]]\ncenter_sampling_radius = \"none\"";
         let expected = AssignConfig {
             size_ranges: vec![[0.0, 64.0], [64.0, f32::INFINITY]],
             center_sampling_radius: None,
@@ -251,7 +261,7 @@ mod tests {
             "center_sampling_radios = 1.5",
             "range_bounds = \"open\"",
             "size_ranges = [[0, \"infinite\"]]",
-            "center_sampling_radius = \"none\"",
+            "center_sampling_radius = \"nothing\"",
         ];
         for text in misspelt {
             assert!(toml::from_str::<AssignConfig>(text).is_err(), "{text}");
@@ -270,21 +280,43 @@ mod tests {
         );
     }
 
+    /// What an older version wrote: the word `off`, and a unit.
+    #[test]
+    fn older_files_are_read_and_written_anew() {
+        let text = "center_sampling_radius = \"off\"\ndistance_unit = \"pixels\"";
+        let config: AssignConfig = toml::from_str(text).expect("parses");
+        assert_eq!(config.center_sampling_radius, None);
+        assert_eq!(config.check_unit(DistanceUnit::Pixels), Ok(()));
+        let error = config
+            .check_unit(DistanceUnit::Stride)
+            .map_err(|e| e.to_string());
+        let expected = "distance_unit is pixels, but must be stride, the network's, or left out";
+        assert_eq!(error, Err(expected.into()));
+        let text = toml::to_string(&config).expect("serialises");
+        assert!(!text.contains("unit") && !text.contains("off"), "{text}");
+        assert!(text.contains("center_sampling_radius = \"none\""), "{text}");
+        let without = AssignConfig::default();
+        for unit in [DistanceUnit::Pixels, DistanceUnit::Stride] {
+            assert_eq!(without.check_unit(unit), Ok(()));
+        }
+    }
+
+    fn says<T: std::fmt::Debug>(result: Result<T, SettingError>, what: &str) {
+        let error = result.expect_err(what).to_string();
+        assert!(error.starts_with(what), "{error}");
+    }
+
     #[test]
     fn checks_of_atss() {
         let config = AtssConfig::default();
         assert_eq!(config.check(), Ok(()));
-        let none = AtssConfig { k: 0, ..config };
-        assert_eq!(none.check(), Err(AssignError::NoCandidates));
+        says(AtssConfig { k: 0, ..config }.check(), "k is 0");
         for scale in [0.0, -8.0, f32::NAN, f32::INFINITY] {
             let config = AtssConfig {
                 anchor_scale: scale,
                 ..config
             };
-            assert!(matches!(
-                config.check(),
-                Err(AssignError::AnchorScale { .. })
-            ));
+            says(config.check(), "anchor_scale is");
         }
     }
 
@@ -311,7 +343,7 @@ mod tests {
         assert_eq!(config.validate(5), Ok(()));
         assert!(config.validate(4).is_err());
         config.rule = AssignRule::Atss;
-        assert_eq!(config.validate(4), Err(AssignError::NoCandidates));
+        says(config.validate(4), "atss.k is 0");
     }
 
     #[test]
@@ -321,28 +353,17 @@ mod tests {
             ..AssignConfig::default()
         };
         assert_eq!(ranged([64.0, f32::INFINITY]).check_fcos(2), Ok(()));
-        assert_eq!(
-            ranged([64.0, 128.0]).check_fcos(3),
-            Err(AssignError::LevelCount {
-                ranges: 2,
-                levels: 3
-            })
-        );
+        let few = "size_ranges is a list of 2, but must be a list of 3";
+        says(ranged([64.0, 128.0]).check_fcos(3), few);
         for range in [[64.0, 64.0], [64.0, 0.0], [64.0, f32::NAN]] {
-            assert!(matches!(
-                ranged(range).check_fcos(2),
-                Err(AssignError::SizeRange { level: 1, .. })
-            ));
+            says(ranged(range).check_fcos(2), "size_ranges[1] is [64, ");
         }
         for radius in [0.0, -1.0, f32::NAN, f32::INFINITY] {
             let config = AssignConfig {
                 center_sampling_radius: Some(radius),
                 ..AssignConfig::default()
             };
-            assert!(matches!(
-                config.check_fcos(5),
-                Err(AssignError::CenterSamplingRadius { .. })
-            ));
+            says(config.check_fcos(5), "center_sampling_radius is");
         }
     }
 }

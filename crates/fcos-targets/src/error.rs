@@ -1,46 +1,45 @@
-use fcos_core::BBox;
+//! What can be wrong with settings, boxes and rules.
+
+use std::ops::Range;
+
+use fcos_core::{BBox, SettingError};
+
+use crate::Candidate;
 
 /// Why a configuration can't be used, or an image's boxes can't be assigned.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AssignError {
-    /// The configuration and the pyramid disagree on the number of levels.
-    #[error("`size_ranges`: {ranges} for a pyramid of {levels} levels")]
-    LevelCount {
-        /// Number of size ranges configured.
-        ranges: usize,
-        /// Number of pyramid levels.
-        levels: usize,
+    /// A setting lies outside what it may be.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// A rule was made for other levels than the assigner: its slots have to be the locations.
+    #[error("the rule's slots by level are {found:?}, where the locations are {expected:?}")]
+    RuleLevels {
+        /// The locations of each level.
+        expected: Vec<Range<usize>>,
+        /// What the rule says.
+        found: Vec<Range<usize>>,
     },
-    /// A size range is empty, reversed or not a number.
-    #[error("`size_ranges`: [{lower}, {upper}] of level {level} needs lower < upper")]
-    SizeRange {
-        /// Position of the range, 0 for the finest level.
-        level: usize,
-        /// Its lower bound in pixels.
-        lower: f32,
-        /// Its upper bound in pixels.
-        upper: f32,
+    /// A rule names a slot or a box that does not exist.
+    #[error("the rule is wrong: {candidate:?} where there are {slots} slots and {boxes} boxes")]
+    Candidate {
+        /// What it names.
+        candidate: Candidate,
+        /// Number of slots.
+        slots: usize,
+        /// Number of boxes G.
+        boxes: usize,
     },
-    /// The centre-sampling radius is not a positive, finite number.
-    #[error("`center_sampling_radius` must be finite and above 0, found {radius}")]
-    CenterSamplingRadius {
-        /// The radius configured.
-        radius: f32,
-    },
-    /// ATSS is to choose among no candidates.
-    #[error("`atss.k` must be at least 1")]
-    NoCandidates,
-    /// The side of ATSS's anchors is not a positive, finite number.
-    #[error("`atss.anchor_scale` must be finite and above 0, found {scale}")]
-    AnchorScale {
-        /// The side configured, in strides.
-        scale: f32,
-    },
-    /// An IoU threshold is not a number that an IoU can be.
-    #[error("IoU threshold {threshold}: needs a number in [0, 1]; the positives' above 0")]
-    IouThreshold {
-        /// The threshold configured.
-        threshold: f32,
+    /// A rule gives a box to a location that is not inside it, from where it has no distances.
+    #[error("the rule is wrong: location {location} is not inside box {index}, {bbox:?}")]
+    OutsideBox {
+        /// The location.
+        location: usize,
+        /// The box's index among the image's boxes.
+        index: usize,
+        /// The box.
+        bbox: BBox,
     },
     /// Boxes and labels don't come in pairs.
     #[error("{boxes} boxes but {labels} labels")]

@@ -1,9 +1,9 @@
 use std::ops::Range;
 
-use fcos_core::{BBox, Locations, Ltrb, Point};
+use fcos_core::{BBox, Locations, Ltrb, Point, SettingError};
 
 use crate::grid::LevelGrid;
-use crate::{AreaRule, AssignConfig, AssignError, Candidate, RangeBounds, Rule};
+use crate::{AreaRule, AssignConfig, Candidate, RangeBounds, Rule};
 
 /// FCOS (§3.1, §3.2): a location may learn the boxes that it lies in, centrally enough if so
 /// configured, and that its level regresses; it learns the smallest.
@@ -21,7 +21,7 @@ impl FcosRule {
     /// # Errors
     /// If the number of size ranges is not the number of levels, a range has no inside, or the
     /// centre-sampling radius is not positive and finite.
-    pub fn new(config: &AssignConfig, locations: &Locations) -> Result<Self, AssignError> {
+    pub fn new(config: &AssignConfig, locations: &Locations) -> Result<Self, SettingError> {
         let grids = LevelGrid::all(locations);
         config.check_fcos(grids.len())?;
         let ranges = grids.iter().map(LevelGrid::range).collect();

@@ -1,3 +1,5 @@
+//! Locations by column and row, as the rules walk them.
+
 use std::ops::Range;
 
 use fcos_core::{Locations, Point};

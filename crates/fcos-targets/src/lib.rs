@@ -10,6 +10,9 @@
 //! - [`AtssRule`] (Zhang et al., CVPR 2020, Algorithm 1): of the nearest locations on every level,
 //!   those learn a box whose anchor overlaps it well, by a threshold that the box itself sets.
 //!
+//! A [`Rule`] of your own does so too ([`Assigner::with_rule`]), and [`Assigners`] makes the assigner
+//! of each size that a training run meets.
+//!
 //! [`Tally`] and [`Statistics`] say what a rule does to a data set's boxes before anything is
 //! trained; for comparison they also take [`RetinaNetRule`], matching by IoU thresholds.
 //!
@@ -18,12 +21,12 @@
 //! the padded network input.
 //!
 //! ```
-//! use fcos_core::{BBox, LocationRule, Locations, Size};
+//! use fcos_core::{BBox, DistanceUnit, LocationRule, Locations, Size};
 //! use fcos_targets::{AssignConfig, Assigner};
 //!
 //! let input = Size { width: 256, height: 128 };
 //! let locations = Locations::new(input, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
-//! let assigner = Assigner::new(&AssignConfig::default(), &locations)?;
+//! let assigner = Assigner::new(&AssignConfig::default(), &locations, DistanceUnit::Stride)?;
 //!
 //! let targets = assigner.assign(&[BBox::new(16.0, 8.0, 48.0, 40.0)], &[7])?;
 //! assert_eq!(targets.labels.len(), locations.len());
@@ -42,6 +45,7 @@
 //! ```
 
 mod assigner;
+mod assigners;
 mod atss;
 mod config;
 mod error;
@@ -50,11 +54,12 @@ mod grid;
 mod nearest;
 mod retinanet;
 mod rule;
+mod serde_words;
 mod statistics;
 mod targets;
-mod words;
 
 pub use assigner::Assigner;
+pub use assigners::Assigners;
 pub use atss::AtssRule;
 pub use config::{AreaRule, AssignConfig, AssignRule, AtssConfig, RangeBounds};
 pub use error::AssignError;

@@ -61,9 +61,10 @@ fn outward(axis: &[f32], at: f32) -> impl Iterator<Item = (f64, usize)> + '_ {
             (_, Some(upper)) => upper,
             (lower, None) => lower?,
         };
-        match Some(index) == lower {
-            true => below = index,
-            false => above = index + 1,
+        if Some(index) == lower {
+            below = index;
+        } else {
+            above = index + 1;
         }
         Some((squared(index), index))
     })

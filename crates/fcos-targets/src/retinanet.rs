@@ -1,11 +1,13 @@
+//! RetinaNet's matching of anchors by IoU, for statistics beside the other rules.
+//!
 //! G ground-truth boxes. A slot is one of the nine anchors of a location: `9 · location + anchor`.
 
 use std::ops::Range;
 
-use fcos_core::{BBox, Locations};
+use fcos_core::{BBox, Locations, SettingError};
 
 use crate::grid::LevelGrid;
-use crate::{AssignError, Candidate, Rule};
+use crate::{Candidate, Rule};
 
 /// Anchors per location: three shapes in three sizes.
 const ANCHORS: usize = 9;
@@ -39,6 +41,21 @@ impl Default for RetinaNetConfig {
     }
 }
 
+impl RetinaNetConfig {
+    fn check(&self) -> Result<(), SettingError> {
+        let Self {
+            positive_iou: positive,
+            low_quality_iou: low,
+            ..
+        } = *self;
+        let ok = positive > 0.0 && positive <= 1.0;
+        SettingError::check(ok, "positive_iou", positive, "above 0 and at most 1")?;
+        let low = low.unwrap_or_default();
+        let ok = (0.0..=1.0).contains(&low);
+        SettingError::check(ok, "low_quality_iou", low, "in [0, 1]")
+    }
+}
+
 /// RetinaNet's matching by IoU thresholds (Lin et al., ICCV 2017, §4): nine anchors per location,
 /// of the areas `(4 · 2^(i/3) · stride)²` and the ratios 1:2, 1:1, 2:1. For statistics beside those
 /// of the other rules, not for training.
@@ -54,14 +71,9 @@ impl RetinaNetRule {
     /// Prepares the rule for these locations, which are the anchors' centres.
     ///
     /// # Errors
-    /// If a threshold is no number in `[0, 1]`, or the positives' is 0.
-    pub fn new(config: RetinaNetConfig, locations: &Locations) -> Result<Self, AssignError> {
-        let thresholds = [Some(config.positive_iou), config.low_quality_iou];
-        let wrong = |t: &f32| !(0.0..=1.0).contains(t);
-        let zero = (config.positive_iou == 0.0).then_some(0.0);
-        if let Some(threshold) = thresholds.into_iter().flatten().find(wrong).or(zero) {
-            return Err(AssignError::IouThreshold { threshold });
-        }
+    /// If a threshold is outside `[0, 1]`, or the positives' is 0.
+    pub fn new(config: RetinaNetConfig, locations: &Locations) -> Result<Self, SettingError> {
+        config.check()?;
         let grids = LevelGrid::all(locations);
         let slots = |r: Range<usize>| ANCHORS * r.start..ANCHORS * r.end;
         Ok(Self {
@@ -73,14 +85,16 @@ impl RetinaNetRule {
 
     /// A box in the coordinates in which its extent is the difference of its corners.
     fn continuous(&self, b: BBox) -> BBox {
-        match self.config.legacy_pixels {
-            true => BBox::new(b.x1, b.y1, b.x2 + 1.0, b.y2 + 1.0),
-            false => b,
+        if self.config.legacy_pixels {
+            BBox::new(b.x1, b.y1, b.x2 + 1.0, b.y2 + 1.0)
+        } else {
+            b
         }
     }
 
     /// The anchors that overlap `bbox` most, all of equal ones; none if none touches it.
     fn best_anchors(&self, bbox: BBox) -> Vec<Overlap> {
+        // The best IoU of all levels first, so that the search below looks at few anchors.
         let bound = |level: &Level| level.best_of_nearest(bbox);
         let bound = self.levels.iter().map(bound).fold(0.0, f32::max);
         // The nearest anchors are the best but for rounding.
@@ -145,10 +159,10 @@ impl Rule for RetinaNetRule {
 /// Index and IoU of the box that an anchor overlaps most, the first of equals.
 fn most_overlapped(anchor: BBox, boxes: &[BBox]) -> (usize, f32) {
     let ious = boxes.iter().map(|b| anchor.iou(*b)).enumerate();
-    ious.fold((0, 0.0), |best, next| match next.1 > best.1 {
-        true => next,
-        false => best,
-    })
+    ious.fold(
+        (0, 0.0),
+        |best, next| if next.1 > best.1 { next } else { best },
+    )
 }
 
 /// An anchor and how much it overlaps a box.
@@ -196,6 +210,9 @@ impl Level {
         let (center_x, center_y) = bbox.center();
         let (width, height) = (bbox.width(), bbox.height());
         for (shape, &[w, h]) in self.shapes.iter().enumerate() {
+            // IoU ≥ least means intersection ≥ least · union, and the union is both areas less the
+            // intersection. Divided by the longest side that it can have, that area is the least
+            // overlap along the other axis.
             let shared = least / (1.0 + least) * (width * height + w * h);
             let reach_x = reach([width, w], shared / height.min(h));
             let reach_y = reach([height, h], shared / width.min(w));
@@ -218,12 +235,11 @@ impl Level {
 /// Width and height of an anchor of the area `stride²`.
 fn base_shape(stride: f32, ratio: f32, legacy_pixels: bool) -> [f32; 2] {
     let width = (stride * stride / ratio).sqrt();
-    match legacy_pixels {
-        true => {
-            let width = width.round_ties_even();
-            [width, (width * ratio).round_ties_even()]
-        }
-        false => [width, width * ratio],
+    if legacy_pixels {
+        let width = width.round_ties_even();
+        [width, (width * ratio).round_ties_even()]
+    } else {
+        [width, width * ratio]
     }
 }
 
@@ -236,9 +252,10 @@ fn around(x: f32, y: f32, [width, height]: [f32; 2]) -> BBox {
 /// generous by more than rounding can matter, negative if they can't.
 fn reach([a, b]: [f32; 2], shared: f32) -> f32 {
     let slack = 1e-4 * (a + b) + 1e-3;
-    match shared > a.min(b) + slack {
-        true => -1.0,
-        false => (a + b) / 2.0 - shared + slack,
+    if shared > a.min(b) + slack {
+        -1.0
+    } else {
+        (a + b) / 2.0 - shared + slack
     }
 }
 

@@ -1,6 +1,10 @@
+//! What every rule of assignment comes down to: which slots may learn which boxes.
+
 use std::ops::Range;
 
 use fcos_core::BBox;
+
+use crate::AssignError;
 
 /// A pair that a rule admits: this slot may learn this box.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,7 +24,48 @@ impl Candidate {
     }
 }
 
-/// Which slots may learn which boxes: what every rule of assignment comes down to.
+/// Which slots may learn which boxes.
+///
+/// A rule of your own whose slots are the locations can be trained with: give it to
+/// [`Assigner::with_rule`](crate::Assigner::with_rule) or
+/// [`Assigners::with_rule`](crate::Assigners::with_rule). This one has each box learnt by the
+/// locations of one level that lie in it:
+///
+/// ```
+/// use std::ops::Range;
+///
+/// use fcos_core::{BBox, DistanceUnit, LocationRule, Locations, Ltrb, Size};
+/// use fcos_targets::{Assigner, Candidate, Rule};
+///
+/// struct Finest {
+///     locations: Locations,
+///     levels: Vec<Range<usize>>,
+/// }
+///
+/// impl Rule for Finest {
+///     fn levels(&self) -> &[Range<usize>] {
+///         &self.levels
+///     }
+///
+///     fn candidates(&self, boxes: &[BBox], mut visit: impl FnMut(Candidate)) {
+///         for (index, &bbox) in boxes.iter().enumerate() {
+///             for slot in self.levels[0].clone() {
+///                 if Ltrb::from_box(self.locations.points()[slot], bbox).is_inside() {
+///                     visit(Candidate { slot, index, rank: bbox.area() });
+///                 }
+///             }
+///         }
+///     }
+/// }
+///
+/// let input = Size { width: 64, height: 32 };
+/// let locations = Locations::new(input, &[8, 16], LocationRule::HalfStride);
+/// let rule = Finest { levels: locations.level_ranges(), locations: locations.clone() };
+/// let assigner = Assigner::with_rule(rule, &locations, DistanceUnit::Stride)?;
+/// let targets = assigner.assign(&[BBox::new(0.0, 0.0, 24.0, 16.0)], &[5])?;
+/// assert_eq!(targets.num_positives(), 3 * 2);
+/// # Ok::<(), fcos_targets::AssignError>(())
+/// ```
 pub trait Rule {
     /// The slots of each pyramid level, finest first: ranges that follow each other from 0.
     fn levels(&self) -> &[Range<usize>];
@@ -35,16 +80,46 @@ pub trait Rule {
     }
 
     /// Per slot: the index of the box that it learns; −1 for none.
-    fn matched(&self, boxes: &[BBox]) -> Vec<i32> {
-        let mut least = vec![None; self.slots()];
-        let mut matched = vec![-1; self.slots()];
-        self.candidates(boxes, |candidate| {
+    ///
+    /// # Errors
+    /// [`AssignError::Candidate`] if the rule visits a candidate that can't be one.
+    fn matched(&self, boxes: &[BBox]) -> Result<Vec<i32>, AssignError> {
+        let slots = self.slots();
+        let mut least = vec![None; slots];
+        let mut matched = vec![-1; slots];
+        visit_checked(self, slots, boxes, |candidate| {
             let slot = candidate.slot;
             if candidate.wins(least[slot]) {
                 least[slot] = Some(candidate.rank);
                 matched[slot] = candidate.index as i32;
             }
-        });
-        matched
+        })?;
+        Ok(matched)
     }
+}
+
+/// Visits the candidates that name one of the `slots` and of the `boxes`.
+///
+/// # Errors
+/// The first candidate that does not; the others are still visited.
+pub(crate) fn visit_checked<R: Rule + ?Sized>(
+    rule: &R,
+    slots: usize,
+    boxes: &[BBox],
+    mut visit: impl FnMut(Candidate),
+) -> Result<(), AssignError> {
+    let mut wrong = None;
+    rule.candidates(boxes, |candidate| {
+        if candidate.slot < slots && candidate.index < boxes.len() {
+            visit(candidate);
+        } else {
+            wrong.get_or_insert(candidate);
+        }
+    });
+    let error = |candidate| AssignError::Candidate {
+        candidate,
+        slots,
+        boxes: boxes.len(),
+    };
+    wrong.map_or(Ok(()), |candidate| Err(error(candidate)))
 }

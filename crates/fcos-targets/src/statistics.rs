@@ -2,10 +2,14 @@
 //!
 //! L levels, G ground-truth boxes, C classes.
 
+use std::ops::Range;
+
 use fcos_core::BBox;
 use serde::Serialize;
 
-use crate::{Candidate, Rule};
+use crate::assigner::same_number;
+use crate::rule::visit_checked;
+use crate::{AssignError, Candidate, Rule};
 
 /// What happened to one image's boxes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,16 +54,32 @@ impl Tally {
     /// Counts what `rule` does to an image's G `boxes`, in pixels of the network input, and their
     /// `labels`. Boxes may be degenerate: a rule that admits no slot for one leaves it unlearnt.
     ///
-    /// # Panics
-    /// If there are fewer labels than boxes.
-    pub fn image(&mut self, rule: &impl Rule, boxes: &[BBox], labels: &[u32]) -> ImageTally {
-        if self.contests.len() < rule.slots() {
-            self.contests.resize(rule.slots(), Contest::default());
+    /// # Errors
+    /// If boxes and labels differ in number, or the rule visits a candidate that can't be one.
+    pub fn image(
+        &mut self,
+        rule: &impl Rule,
+        boxes: &[BBox],
+        labels: &[u32],
+    ) -> Result<ImageTally, AssignError> {
+        same_number(boxes, labels)?;
+        let slots = rule.slots();
+        if self.contests.len() < slots {
+            self.contests.resize(slots, Contest::default());
         }
-        rule.candidates(boxes, |candidate| self.enter(candidate, labels));
+        let visited = visit_checked(rule, slots, boxes, |candidate| {
+            self.enter(candidate, labels);
+        });
+        // The memory is cleared for the next image even after an error.
+        let tally = self.settle(rule.levels(), boxes.len());
+        visited.map(|()| tally)
+    }
+
+    /// Counts the winners, and forgets them.
+    fn settle(&mut self, levels: &[Range<usize>], boxes: usize) -> ImageTally {
         let mut tally = ImageTally {
-            per_box: vec![0; boxes.len()],
-            per_level: vec![0; rule.levels().len()],
+            per_box: vec![0; boxes],
+            per_level: vec![0; levels.len()],
             ..ImageTally::default()
         };
         for slot in self.touched.drain(..) {
@@ -67,7 +87,7 @@ impl Tally {
             if let Some(winner) = contest.winner {
                 tally.per_box[winner.index] += 1;
             }
-            let level = rule.levels().partition_point(|level| level.end <= slot);
+            let level = levels.partition_point(|level| level.end <= slot);
             tally.per_level[level] += 1;
             tally.ambiguous += u64::from(contest.ambiguous);
             tally.across_classes += u64::from(contest.across_classes);

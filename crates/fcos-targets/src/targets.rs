@@ -1,3 +1,5 @@
+//! What the assignment says: one entry for each location.
+
 use fcos_core::Ltrb;
 
 /// What every location of one image learns: one entry per location in each vector, in the order
@@ -8,7 +10,7 @@ pub struct Targets {
     pub labels: Vec<i32>,
     /// Index of the box among the image's boxes, −1 for background.
     pub matched: Vec<i32>,
-    /// Distances to the box's sides (Eq. 1) in the configured unit, zeros for background.
+    /// Distances to the box's sides (Eq. 1) in the assigner's unit, zeros for background.
     pub ltrb: Vec<Ltrb>,
     /// Centre-ness (Eq. 3) in `(0, 1]`, 0 for background.
     pub centerness: Vec<f32>,

@@ -3,7 +3,7 @@
 //!
 //! L levels, N locations, G boxes.
 
-use fcos_core::{BBox, LocationRule, Locations, Size};
+use fcos_core::{BBox, DistanceUnit, LocationRule, Locations, Size};
 use fcos_targets::{AssignConfig, AssignRule, Assigner, AtssConfig, Targets};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -33,7 +33,7 @@ impl Scene {
             ..AssignConfig::default()
         };
         let labels: Vec<u32> = (0..self.boxes.len() as u32).collect();
-        Assigner::new(&config, &self.locations(rule))
+        Assigner::new(&config, &self.locations(rule), DistanceUnit::Stride)
             .expect("valid config")
             .assign(&self.boxes, &labels)
             .expect("valid boxes")

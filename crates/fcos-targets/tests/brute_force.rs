@@ -11,6 +11,7 @@ struct Case {
     input: Size,
     strides: Vec<usize>,
     rule: LocationRule,
+    unit: DistanceUnit,
     config: AssignConfig,
     boxes: Vec<[f32; 4]>,
     labels: Vec<u32>,
@@ -22,6 +23,7 @@ fn locations_of(case: &Case) -> Vec<(f32, f32, usize)> {
         LocationRule::HalfStride => stride / 2 + i * stride,
         LocationRule::Torchvision => i * (side / cells),
         LocationRule::Corner => i * stride,
+        other => panic!("no brute force for {other}"),
     };
     let mut all = vec![];
     for (level, &s) in case.strides.iter().enumerate() {
@@ -69,6 +71,7 @@ fn smallness(area: AreaRule, [x0, y0, x1, y1]: [f32; 4]) -> f32 {
         AreaRule::Continuous => -((x1 - x0) * (y1 - y0)),
         AreaRule::LegacyPlusOne => -((x1 - x0 + 1.0) * (y1 - y0 + 1.0)),
         AreaRule::Torchvision => 1e8 - (x1 - x0) * (y1 - y0),
+        other => panic!("no brute force for {other}"),
     }
 }
 
@@ -90,7 +93,7 @@ fn choose(case: &Case, location: (f32, f32, usize)) -> Option<(usize, [f32; 4])>
 fn assigned(case: &Case) -> Targets {
     let locations = Locations::new(case.input, &case.strides, case.rule);
     let boxes: Vec<BBox> = case.boxes.iter().map(|&b| BBox::from(b)).collect();
-    Assigner::new(&case.config, &locations)
+    Assigner::new(&case.config, &locations, case.unit)
         .expect("valid config")
         .assign(&boxes, &case.labels)
         .expect("valid boxes")
@@ -117,7 +120,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         prop_assert_eq!(targets.labels[n], case.labels[g] as i32);
         let stride = case.strides[location.2] as f32;
         for (have, want) in targets.ltrb[n].to_array().into_iter().zip([l, t, r, b]) {
-            let want = match case.config.distance_unit {
+            let want = match case.unit {
                 DistanceUnit::Pixels => want,
                 DistanceUnit::Stride => want / stride,
             };
@@ -150,14 +153,13 @@ prop_compose! {
         center_sampling_radius in proptest::option::of(prop_oneof![
             Just(0.5f32), Just(0.75), Just(1.5), Just(2.5)
         ]),
-        distance_unit in prop_oneof![Just(DistanceUnit::Pixels), Just(DistanceUnit::Stride)],
         area in prop_oneof![
             Just(AreaRule::Continuous), Just(AreaRule::LegacyPlusOne), Just(AreaRule::Torchvision)
         ],
     ) -> AssignConfig {
         AssignConfig {
             size_ranges: size_ranges.clone(), range_bounds, center_sampling_radius,
-            distance_unit, area, ..AssignConfig::default()
+            area, ..AssignConfig::default()
         }
     }
 }
@@ -192,13 +194,16 @@ fn cases() -> impl Strategy<Value = Case> {
         Just(LocationRule::Torchvision),
         Just(LocationRule::Corner)
     ];
-    (pyramids(), 0usize..250, 0usize..250, rules, scenes()).prop_flat_map(
-        |((strides, size_ranges), width, height, rule, boxes)| {
+    let units = prop_oneof![Just(DistanceUnit::Pixels), Just(DistanceUnit::Stride)];
+    let sides = (0usize..250, 0usize..250);
+    (pyramids(), sides, rules, units, scenes()).prop_flat_map(
+        |((strides, size_ranges), (width, height), rule, unit, boxes)| {
             let labels = proptest::collection::vec(0u32..80, boxes.len());
             (configs(size_ranges), labels).prop_map(move |(config, labels)| Case {
                 input: Size { width, height },
                 strides: strides.clone(),
                 rule,
+                unit,
                 config,
                 boxes: boxes.clone(),
                 labels,

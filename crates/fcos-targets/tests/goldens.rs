@@ -41,7 +41,7 @@ impl Scene {
 
     fn assign(&self, rule: LocationRule, config: AssignConfig) -> Targets {
         let labels = vec![0; self.boxes.len()];
-        Assigner::new(&config, &self.locations(rule))
+        Assigner::new(&config, &self.locations(rule), DistanceUnit::Pixels)
             .expect("valid config")
             .assign(&self.boxes, &labels)
             .expect("valid boxes")
@@ -70,7 +70,6 @@ fn official_scenes() -> Vec<Scene> {
 fn official(scene: &Scene) -> AssignConfig {
     AssignConfig {
         center_sampling_radius: scene.radius,
-        distance_unit: DistanceUnit::Pixels,
         area: AreaRule::LegacyPlusOne,
         ..AssignConfig::default()
     }

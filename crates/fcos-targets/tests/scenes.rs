@@ -1,6 +1,6 @@
 //! Small scenes worked by hand, as data: `testdata/assign/scenes.json`.
 
-use fcos_core::{BBox, LocationRule, Locations, Size};
+use fcos_core::{BBox, DistanceUnit, LocationRule, Locations, Size};
 use fcos_targets::{AssignConfig, Assigner};
 use serde::Deserialize;
 
@@ -45,7 +45,8 @@ fn scenes_worked_by_hand() {
     let scenes: Vec<Scene> = serde_json::from_str(text).expect("scenes parse");
     for scene in scenes {
         let locations = scene.locations();
-        let assigner = Assigner::new(&scene.config, &locations).expect("valid config");
+        let assigner =
+            Assigner::new(&scene.config, &locations, DistanceUnit::Stride).expect("valid config");
         let labels: Vec<u32> = (0..scene.boxes.len() as u32).collect();
         let targets = assigner.assign(&scene.boxes, &labels).expect("valid boxes");
         assert_eq!(

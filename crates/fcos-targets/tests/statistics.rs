@@ -3,10 +3,10 @@
 //!
 //! N locations, G boxes.
 
-use fcos_core::{BBox, LocationRule, Locations, Size};
+use fcos_core::{BBox, DistanceUnit, LocationRule, Locations, Size};
 use fcos_targets::{
-    AssignConfig, AssignRule, Assigner, Candidate, ImageTally, RetinaNetConfig, RetinaNetRule,
-    Rule, SizeGroup, Statistics, Tally,
+    AssignConfig, AssignError, AssignRule, Assigner, Candidate, ImageTally, RetinaNetConfig,
+    RetinaNetRule, Rule, SizeGroup, Statistics, Tally,
 };
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn assigner(rule: AssignRule, locations: &Locations) -> Assigner {
         center_sampling_radius: None,
         ..AssignConfig::default()
     };
-    Assigner::new(&config, locations).expect("valid")
+    Assigner::new(&config, locations, DistanceUnit::Stride).expect("valid")
 }
 
 /// Every anchor of every location, by slot.
@@ -105,7 +105,7 @@ fn scenes() -> impl Strategy<Value = Vec<BBox>> {
 }
 
 /// What the tally must be, from the candidates of each slot as a list.
-fn counted(rule: &impl Rule, boxes: &[BBox], labels: &[u32]) -> ImageTally {
+fn counted(rule: &impl Rule, boxes: &[BBox], labels: &[u32]) -> Result<ImageTally, AssignError> {
     let mut choices = vec![vec![]; rule.slots()];
     rule.candidates(boxes, |c| choices[c.slot].push(c.index));
     let ascending = |c: &Vec<usize>| c.windows(2).all(|pair| pair[0] < pair[1]);
@@ -114,7 +114,7 @@ fn counted(rule: &impl Rule, boxes: &[BBox], labels: &[u32]) -> ImageTally {
         per_box: vec![0; boxes.len()],
         ..ImageTally::default()
     };
-    let matched = rule.matched(boxes);
+    let matched = rule.matched(boxes).expect("a sound rule");
     for index in matched.iter().filter(|&&index| index >= 0) {
         tally.per_box[*index as usize] += 1;
     }
@@ -127,7 +127,7 @@ fn counted(rule: &impl Rule, boxes: &[BBox], labels: &[u32]) -> ImageTally {
         let mixed = choices.iter().any(|&c| labels[c] != labels[choices[0]]);
         tally.across_classes += u64::from(mixed);
     }
-    tally
+    Ok(tally)
 }
 
 proptest! {
@@ -144,7 +144,7 @@ proptest! {
         let config = RetinaNetConfig { low_quality_iou, legacy_pixels, ..RetinaNetConfig::default() };
         let rule = RetinaNetRule::new(config, &locations).expect("valid");
         let expected = literal(&anchors(&locations, legacy_pixels), &boxes, config);
-        prop_assert_eq!(rule.matched(&boxes), expected);
+        prop_assert_eq!(rule.matched(&boxes), Ok(expected));
     }
 
     /// One tally for several images and rules: nothing of one may remain for the next.
@@ -184,7 +184,7 @@ fn a_scene_worked_by_hand() {
         center_sampling_radius: None,
         ..AssignConfig::default()
     };
-    let rule = Assigner::new(&config, &locations).expect("valid");
+    let rule = Assigner::new(&config, &locations, DistanceUnit::Stride).expect("valid");
     let boxes = [
         BBox::new(0.0, 0.0, 32.0, 32.0),   // all four, but loses three
         BBox::new(0.0, 0.0, 32.0, 16.0),   // the upper two, but loses (8, 8)
@@ -195,6 +195,7 @@ fn a_scene_worked_by_hand() {
     ];
     let labels = [0, 0, 1, 2, 0, 2];
     let tally = Tally::default().image(&rule, &boxes, &labels);
+    let tally = tally.expect("a sound rule");
     assert_eq!(tally.per_box, [1, 1, 1, 0, 1, 0]);
     assert_eq!((tally.ambiguous, tally.across_classes), (3, 1));
     assert_eq!(tally.per_level, [4]);
@@ -251,7 +252,7 @@ fn the_only_candidate_wins() {
     let boxes = [BBox::new(0.0, 0.0, 1.0, 1.0); 2];
     for rank in [f32::INFINITY, f32::NAN] {
         let alone = &boxes[..1];
-        assert_eq!(Ranks([rank; 2]).matched(alone), [0], "{rank}");
+        assert_eq!(Ranks([rank; 2]).matched(alone), Ok(vec![0]), "{rank}");
         let tally = Tally::default().image(&Ranks([rank; 2]), alone, &[0]);
         assert_eq!(tally, counted(&Ranks([rank; 2]), alone, &[0]), "{rank}");
     }
@@ -320,8 +321,9 @@ fn odd_boxes_are_harmless() {
     };
     let retinanet = RetinaNetRule::new(config, &locations).expect("valid");
     let mut tally = Tally::default();
-    tally.image(&retinanet, &boxes, &labels);
+    tally.image(&retinanet, &boxes, &labels).expect("counts");
     for rule in [AssignRule::Fcos, AssignRule::Atss] {
-        tally.image(&assigner(rule, &locations), &boxes, &labels);
+        let rule = assigner(rule, &locations);
+        tally.image(&rule, &boxes, &labels).expect("counts");
     }
 }

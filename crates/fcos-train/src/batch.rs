@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fcos_core::{Locations, Scale};
+use fcos_core::{DistanceUnit, Locations, Scale};
 use fcos_data::{AugmentConfig, BatchSampler, Dataset, Prepared, PreprocessConfig};
 use fcos_loss::{BatchCounts, LossTargets};
-use fcos_targets::{AssignConfig, Assigner, Targets};
+use fcos_targets::{Assigners, Targets};
 
 use crate::TrainError;
 use crate::config::TrainConfig;
@@ -18,7 +18,8 @@ pub(crate) struct BatchMaker {
     sampler: BatchSampler,
     preprocess: PreprocessConfig,
     augment: AugmentConfig,
-    assign: AssignConfig,
+    assigners: Assigners,
+    unit: DistanceUnit,
     location_rule: fcos_core::LocationRule,
     strides: Vec<usize>,
     seed: u64,
@@ -53,16 +54,13 @@ impl BatchMaker {
         let recipe = &config.recipe;
         let groups = dataset.aspect_groups();
         let sampler = BatchSampler::with_groups(&groups, recipe.batch_size, recipe.seed)?;
-        let assign = AssignConfig {
-            distance_unit: config.model.distance_unit(),
-            ..config.assign.clone()
-        };
         Ok(Self {
             dataset,
             sampler,
             preprocess: config.preprocess.clone(),
             augment: config.augment.clone(),
-            assign,
+            assigners: Assigners::new(config.assign.clone()),
+            unit: config.model.distance_unit(),
             location_rule: config.location_rule,
             strides: config.model.strides(),
             seed: recipe.seed,
@@ -125,7 +123,8 @@ impl BatchMaker {
     ) -> Result<Vec<Targets>, TrainError> {
         let error = |image_id| move |source| TrainError::Assign { image_id, source };
         let first_id = images.first().map_or(0, |a| a.image_id);
-        let assigner = Assigner::new(&self.assign, locations).map_err(error(first_id))?;
+        let assigner = self.assigners.make(locations, self.unit);
+        let assigner = assigner.map_err(error(first_id))?;
         let assign = |a: &Annotated| {
             assigner
                 .assign(&a.boxes, &a.labels)

@@ -98,7 +98,9 @@ impl TrainConfig {
 
     fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, TrainError> {
         let mut layers = as_json(&Self::default())?;
-        merge(&mut layers, parse_toml(text, origin)?);
+        let mut file = parse_toml(text, origin)?;
+        forget_unit(&mut file);
+        merge(&mut layers, file);
         overridden(layers, origin, sets)
     }
 
@@ -112,9 +114,9 @@ impl TrainConfig {
         let within = |table| move |error: SettingError| error.within(table);
         self.preprocess.validate().map_err(within("preprocess"))?;
         self.augment.validate().map_err(within("augment"))?;
-        let levels = self.model.num_levels();
-        let assign = self.assign.validate(levels);
-        assign.map_err(TrainError::AssignSettings)?;
+        let assign = self.assign.validate(self.model.num_levels());
+        let unit = self.assign.check_unit(self.model.distance_unit());
+        assign.and(unit).map_err(within("assign"))?;
         self.check_anchors()?;
         self.loss.validate()?;
         self.postprocess.validate()?;
@@ -162,7 +164,9 @@ impl TrainConfig {
         const ORIGIN: &str = "settings as TOML";
         let text = toml::to_string_pretty(&to_toml(&as_json(self)?));
         let text = text.map_err(|e| config_error(ORIGIN, e))?;
-        match Self::parse(&text, ORIGIN, &[])? == *self {
+        let mut written = self.clone();
+        written.assign.distance_unit = None; // the one setting that is read and not written
+        match Self::parse(&text, ORIGIN, &[])? == written {
             true => Ok(text),
             false => Err(config_error(
                 ORIGIN,
@@ -185,6 +189,19 @@ impl TrainConfig {
             });
         }
         std::fs::read_to_string(path).map_err(|e| io_error(path, e))
+    }
+}
+
+/// The first release wrote `assign.distance_unit = "stride"` into every file and did not look at it.
+fn forget_unit(file: &mut Value) {
+    let Some(Value::Object(assign)) = file.get_mut("assign") else {
+        return;
+    };
+    if assign
+        .get("distance_unit")
+        .is_some_and(|unit| unit == "stride")
+    {
+        assign.remove("distance_unit");
     }
 }
 
@@ -315,10 +332,19 @@ mod tests {
                 "augment.short_sides={range={min=800,max=640}}",
                 "short_sides",
             ),
-            ("demo", "assign.size_ranges=[[0, inf]]", "`size_ranges`"),
-            ("demo", "model.fpn.top_levels=1", "`size_ranges`"),
+            (
+                "demo",
+                "assign.size_ranges=[[0, inf]]",
+                "assign.size_ranges",
+            ),
+            (
+                "demo",
+                "assign.distance_unit=pixels",
+                "assign.distance_unit",
+            ),
+            ("demo", "model.fpn.top_levels=1", "assign.size_ranges"),
             ("demo", "assign.center_sampling_radius=0", "radius"),
-            ("atss", "assign.atss.k=0", "`atss.k`"),
+            ("atss", "assign.atss.k=0", "assign.atss.k"),
             (
                 "retinanet-a1-atss",
                 "assign.atss.anchor_scale=4",
@@ -337,6 +363,34 @@ mod tests {
                 .to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    /// Older run folders say `stride` of every network, and `off` where we say `none`.
+    #[test]
+    fn older_settings_are_read_and_written_anew() {
+        for (activation, unit) in [
+            ("exp", "stride"),
+            ("exp", "pixels"),
+            ("relu_stride", "stride"),
+        ] {
+            let text = format!(
+                "model.head.box_activation = \"{activation}\"\n\
+                 assign = {{ distance_unit = \"{unit}\", center_sampling_radius = \"off\" }}"
+            );
+            let config = TrainConfig::parse(&text, "a file", &[]).expect("parses");
+            config.validate().expect("valid");
+            assert_eq!(config.assign.center_sampling_radius, None);
+            let text = config.to_toml().expect("writes");
+            assert!(!text.contains("distance_unit"), "{text}");
+            assert!(text.contains("center_sampling_radius = \"none\""), "{text}");
+        }
+        let sets = [
+            "model.head.box_activation=exp",
+            "assign.distance_unit=stride",
+        ];
+        let error = TrainConfig::load("demo", &sets.map(String::from)).expect_err("pixels");
+        let expected = "assign.distance_unit is stride, but must be pixels";
+        assert!(error.to_string().starts_with(expected), "{error}");
     }
 
     #[test]

@@ -93,12 +93,9 @@ pub enum TrainError {
     /// Something is wrong with the data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Preprocessing or augmentation settings are out of range.
+    /// Settings are out of range, or don't fit the network.
     #[error(transparent)]
     DataSetting(#[from] SettingError),
-    /// The assignment's settings are out of range, or don't fit the network.
-    #[error("assign: {0}")]
-    AssignSettings(#[source] AssignError),
     /// Postprocessing settings are out of range.
     #[error("postprocess: {0}")]
     Postprocess(#[from] PostprocessError),

@@ -1,5 +1,5 @@
 //! Serialised forms of values that JSON or TOML has no number for: `"inf"` for an unlimited size
-//! range, `"off"` for no centre sampling. (JSON knows no infinity, TOML no null.)
+//! range, `"none"` for no centre sampling. (JSON knows no infinity, TOML no null.)
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -17,18 +17,19 @@ enum Inf {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number or \"off\"")]
-enum Switch {
-    On(f32),
-    Off(Off),
+#[serde(untagged, expecting = "a number or \"none\"")]
+enum Optional {
+    Some(f32),
+    None(Nothing),
     /// JSON's way to say it; never written.
     Null(()),
 }
 
 #[derive(Serialize, Deserialize)]
-enum Off {
-    #[serde(rename = "off")]
-    Off,
+enum Nothing {
+    /// `off` stands in older files.
+    #[serde(rename = "none", alias = "off")]
+    None,
 }
 
 impl From<f32> for Bound {
@@ -64,20 +65,20 @@ pub(crate) mod ranges {
     }
 }
 
-/// For an `Option<f32>` that is switched off by a word.
-pub(crate) mod switch {
+/// For an `Option<f32>` that a word leaves out.
+pub(crate) mod optional {
     use super::*;
 
     pub fn serialize<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
         value
-            .map_or(Switch::Off(Off::Off), Switch::On)
+            .map_or(Optional::None(Nothing::None), Optional::Some)
             .serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(de: D) -> Result<Option<f32>, D::Error> {
-        Ok(match Switch::deserialize(de)? {
-            Switch::On(value) => Some(value),
-            Switch::Off(Off::Off) | Switch::Null(()) => None,
+        Ok(match Optional::deserialize(de)? {
+            Optional::Some(value) => Some(value),
+            Optional::None(Nothing::None) | Optional::Null(()) => None,
         })
     }
 }
