@@ -125,7 +125,11 @@ fn main() -> Result<()> {
         }
         generate_missing_data(&mut config)?;
     }
-    let trainer = Trainer::new(config, &folder, args.resume, &device)?;
+    let trainer = if args.resume && folder.join(CONFIG_FILE).exists() {
+        Trainer::resume(&folder, &device)?
+    } else {
+        Trainer::start(config, &folder, &device)?
+    };
     println!("run folder: {}", folder.display());
     let summary = trainer.run(&mut TerminalObserver::default())?;
     write_run_curves(&folder)?;
@@ -242,8 +246,8 @@ fn print_summary(summary: &RunSummary, folder: &Path) {
     if let Some(metrics) = &summary.metrics {
         println!("\n{metrics}");
     }
-    if let Some((ap, step)) = summary.best {
-        println!("best AP {ap:.3}, after step {step}");
+    if let Some(best) = summary.best {
+        println!("best AP {:.3}, after step {}", best.ap, best.iteration);
     }
     println!("{} steps in {}", summary.steps, duration(summary.seconds));
     println!("weights, curves and pictures: {}", folder.display());

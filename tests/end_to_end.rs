@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use fcos::data::{FindingKind, HealthReport};
+use fcos::data::FindingKind;
 use fcos::eval::{Validation, evaluate_files};
-use fcos::train::{BEST_WEIGHTS, Observer, RunPlan, TrainError, Trainer};
+use fcos::train::{BEST_WEIGHTS, FileHealth, Observer, RunPlan, TrainError, Trainer};
 use fcos::{Detector, DeviceSpec};
 use fcos_tests::tiny_run;
 use image::{DynamicImage, RgbImage};
@@ -14,7 +14,7 @@ fn trained(folder: &Path) -> Detector {
     let device = DeviceSpec::Flex.device().expect("flex is compiled in");
     let run = folder.join("run");
     let config = tiny_run(folder, 4);
-    let summary = Trainer::new(config, &run, false, &device)
+    let summary = Trainer::start(config, &run, &device)
         .expect("starts")
         .run(&mut ());
     assert!(summary.expect("trains").metrics.is_some());
@@ -74,7 +74,7 @@ fn category_ids_come_back_in_the_results() {
     }
     let run = temp.path().join("run");
     let device = DeviceSpec::Flex.device().expect("flex is compiled in");
-    let trainer = Trainer::new(config, &run, false, &device).expect("starts");
+    let trainer = Trainer::start(config, &run, &device).expect("starts");
     trainer.run(&mut ()).expect("trains");
     let mut detector = Detector::load(run.join(BEST_WEIGHTS), &device).expect("loads");
     detector.postprocess_mut().pre_filter.threshold = 0.0;
@@ -108,7 +108,7 @@ struct Unreadable(Vec<usize>);
 
 impl Observer for Unreadable {
     fn started(&mut self, plan: &RunPlan) {
-        let count = |(_, health): &(_, HealthReport)| health.count(FindingKind::UnreadableFile);
+        let count = |file: &FileHealth| file.report.count(FindingKind::UnreadableFile);
         self.0 = plan.health.iter().map(count).collect();
     }
 }
@@ -122,7 +122,7 @@ fn unreadable_images_are_left_out_and_reported() {
         std::fs::write(folder.join("000001.png"), "no image").expect("writes");
     }
     let device = DeviceSpec::Flex.device().expect("flex is compiled in");
-    let start = |run: &str| Trainer::new(config.clone(), &temp.path().join(run), false, &device);
+    let start = |run: &str| Trainer::start(config.clone(), temp.path().join(run), &device);
     let mut unreadable = Unreadable::default();
     let trainer = start("run").expect("starts");
     trainer.run(&mut unreadable).expect("trains");
@@ -181,7 +181,7 @@ fn losses_that_are_not_finite_name_iteration_and_images() {
     config.recipe.warmup.iterations = 0;
     config.recipe.clip_grad_norm = None;
     let device = DeviceSpec::Flex.device().expect("flex is compiled in");
-    let trainer = Trainer::new(config, &temp.path().join("run"), false, &device).expect("starts");
+    let trainer = Trainer::start(config, temp.path().join("run"), &device).expect("starts");
     match trainer.run(&mut ()).expect_err("diverges") {
         TrainError::NonFinite {
             iteration,

@@ -6,11 +6,13 @@ use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
 
+use burn::tensor::Device;
 use fcos::DeviceSpec;
 use fcos::Rng;
 use fcos::eval::EvalError;
 use fcos::train::{
-    BEST_WEIGHTS, EVALUATIONS, LAST_WEIGHTS, METRICS, RunSummary, TrainConfig, TrainError, Trainer,
+    BEST_WEIGHTS, EVALUATIONS, LAST_WEIGHTS, METRICS, RunFolder, RunSummary, TrainConfig,
+    TrainError, Trainer,
 };
 use fcos_tests::tiny_run;
 
@@ -19,13 +21,26 @@ const ITERATIONS: u64 = 400;
 const EVAL_EVERY: u64 = 4;
 const KILLS: usize = 20;
 
+/// Goes on with the run in the folder, or starts one where there is none.
 fn train(config: TrainConfig, folder: &Path) -> Result<RunSummary, TrainError> {
-    start(config, folder, true)?.run(&mut ())
+    let trainer = if RunFolder::new(folder).holds_run() {
+        resume(folder)?
+    } else {
+        start(config, folder)?
+    };
+    trainer.run(&mut ())
 }
 
-fn start(config: TrainConfig, folder: &Path, resume: bool) -> Result<Trainer, TrainError> {
-    let device = DeviceSpec::Flex.device().expect("flex is compiled in");
-    Trainer::new(config, folder, resume, &device)
+fn start(config: TrainConfig, folder: &Path) -> Result<Trainer, TrainError> {
+    Trainer::start(config, folder, &flex())
+}
+
+fn resume(folder: &Path) -> Result<Trainer, TrainError> {
+    Trainer::resume(folder, &flex())
+}
+
+fn flex() -> Device {
+    DeviceSpec::Flex.device().expect("flex is compiled in")
 }
 
 /// No test of its own: the process that the test below starts and kills.
@@ -206,10 +221,10 @@ fn a_start_that_fails_is_in_nobodys_way() {
     for mistake in mistakes {
         let mut config = config.clone();
         mistake(&mut config);
-        start(config, &folder, false).map(drop).expect_err("a typo");
+        start(config, &folder).map(drop).expect_err("a typo");
         assert!(!folder.exists());
     }
-    start(config, &folder, false).map(drop).expect("corrected");
+    start(config, &folder).map(drop).expect("corrected");
 }
 
 #[test]
@@ -218,9 +233,7 @@ fn a_folder_with_a_run_is_not_overwritten() {
     let config = tiny_run(temp.path(), 1);
     let folder = temp.path().join("run");
     train(config.clone(), &folder).expect("trains");
-    let error = start(config, &folder, false)
-        .map(drop)
-        .expect_err("refused");
+    let error = start(config, &folder).map(drop).expect_err("refused");
     assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
 }
 

@@ -529,7 +529,7 @@ fn twenty_steps_of_training_follow_torchvision() {
     config.data.train_annotations = annotations;
     config.data.train_images = images;
     let run = folder.path().join("run");
-    let trainer = Trainer::new(config, &run, false, &Device::flex()).expect("starts");
+    let trainer = Trainer::start(config, &run, &Device::flex()).expect("starts");
     trainer.run(&mut Quiet).expect("trains");
 
     let csv = fs::read_to_string(run.join("metrics.csv")).expect("written");

@@ -1,6 +1,7 @@
 //! Devices against each other: the same weights give the same detections, the same seed the same
 //! training.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::task::{Context, Poll, Waker};
 
@@ -19,12 +20,12 @@ const SCORE_TOLERANCE: f32 = 1e-3;
 const LOSS_TOLERANCE: f32 = 0.005;
 
 #[derive(Default)]
-struct Losses(Vec<[f64; 3]>);
+struct Losses(Vec<Vec<f64>>);
 
 impl Observer for Losses {
-    fn stepped(&mut self, row: &StepRow, _: &RunPlan) {
-        self.0
-            .push([row.loss_cls, row.loss_bbox, row.loss_centerness]);
+    fn stepped(&mut self, row: &StepRow, _: &RunPlan) -> ControlFlow<()> {
+        self.0.push(row.losses.iter().map(|l| l.value).collect());
+        ControlFlow::Continue(())
     }
 }
 
@@ -41,7 +42,7 @@ fn train(tested: &Tested, folder: &Path, run: &str, iterations: u64) -> Losses {
         .expect("a ResNet")
         .norm = BackboneNorm::Frozen;
     config.recipe.batch_size = 4;
-    let trainer = Trainer::new(config, &folder.join(run), false, &tested.device);
+    let trainer = Trainer::start(config, folder.join(run), &tested.device);
     let mut losses = Losses::default();
     trainer.expect("starts").run(&mut losses).expect("trains");
     losses

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fcos::train::{TrainConfig, Trainer};
+use fcos::train::{RunFolder, TrainConfig, Trainer};
 use fcos::{DeviceError, DeviceSpec};
 use fcos_tests::tiny_run;
 
@@ -25,7 +25,12 @@ fn without_drivers(test: &str, folder: &Path) -> bool {
 
 fn train(config: TrainConfig, folder: &Path) {
     let device = DeviceSpec::Auto.device().expect("a CPU");
-    let trainer = Trainer::new(config, &folder.join("run"), true, &device);
+    let run = RunFolder::new(folder.join("run"));
+    let trainer = if run.holds_run() {
+        Trainer::resume(run.path(), &device)
+    } else {
+        Trainer::start(config, run.path(), &device)
+    };
     trainer.expect("starts").run(&mut ()).expect("trains");
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fcos_core::{ClassList, error_chain};
 use fcos_data::{Annotations, Dataset, HealthReport, read_annotations};
-use fcos_model::Pipeline;
+use fcos_model::{BackboneModel, Pipeline};
 
 use crate::{CocoEvaluator, CocoMetrics, EvalError, ResultRow};
 
@@ -88,9 +88,9 @@ impl Validation {
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
-    pub fn evaluate(
+    pub fn evaluate<B: BackboneModel>(
         &self,
-        pipeline: &Pipeline,
+        pipeline: &Pipeline<B>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<CocoMetrics, EvalError> {
         let found = self.predict(pipeline, progress)?;
@@ -102,9 +102,9 @@ impl Validation {
     ///
     /// # Errors
     /// If not one image can be loaded, or a prediction fails.
-    pub fn predict(
+    pub fn predict<B: BackboneModel>(
         &self,
-        pipeline: &Pipeline,
+        pipeline: &Pipeline<B>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<ResultRow>, EvalError> {
         let (mut rows, mut dropped, mut failures) = (Vec::new(), 0, Vec::new());

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::TrainError;
 use crate::files::io_error;
-use crate::merge::{from_toml, merge, parse_assignment, to_toml};
+use crate::layers::{from_toml, merge, parse_assignment, to_toml};
 use crate::recipe::Recipe;
 
 /// Presets: small TOML files, each a difference to [`TrainConfig::default`].
@@ -109,7 +109,7 @@ impl TrainConfig {
     /// # Errors
     /// Names the first setting that is out of its range.
     pub fn validate(&self) -> Result<(), TrainError> {
-        self.recipe.validate()?;
+        self.recipe.validate().map_err(|e| e.within("recipe"))?;
         self.model.validate()?;
         let within = |table| move |error: SettingError| error.within(table);
         self.preprocess.validate().map_err(within("preprocess"))?;

@@ -1,3 +1,5 @@
+//! What keeps a run from starting or going on.
+
 use std::path::PathBuf;
 
 use fcos_core::SettingError;
@@ -10,12 +12,14 @@ use fcos_model::weights::WeightsError;
 use fcos_postprocess::PostprocessError;
 use fcos_targets::AssignError;
 
+use crate::checkpoint::CHECKPOINT_VERSION;
+
 /// Why a run can't start or go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
     /// A file or folder can't be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("can't read or write {}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -23,13 +27,8 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// A setting is outside its range.
-    #[error("setting `{setting}` must be {range}")]
-    Setting {
-        /// The setting's name.
-        setting: &'static str,
-        /// The values that it takes.
-        range: &'static str,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// Settings can't be read: broken TOML, an unknown key, a value of the wrong kind.
     #[error("{origin}: {reason}")]
     Config {
@@ -54,6 +53,41 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A checkpoint lacks a part of the run's state.
+    #[error("{} has no `{part}`: it is of version {version} of the format", path.display())]
+    CheckpointPart {
+        /// The file that lists the parts.
+        path: PathBuf,
+        /// The part.
+        part: &'static str,
+        /// The version of the checkpoint's format.
+        version: u64,
+    },
+    /// A checkpoint is of a version of the format that this program does not know.
+    #[error(
+        "{} is of version {found} of the format; this program reads 1 to {CHECKPOINT_VERSION}",
+        path.display()
+    )]
+    CheckpointVersion {
+        /// The file that says so.
+        path: PathBuf,
+        /// The version.
+        found: u64,
+    },
+    /// A part of the run's state can't be read from its device.
+    #[error("can't read the run's `{part}`: {reason}")]
+    State {
+        /// The part.
+        part: &'static str,
+        /// What the device says.
+        reason: String,
+    },
+    /// There is no run in a folder.
+    #[error("{} holds no run", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The run folder already holds a run, and the caller did not ask to resume it.
     #[error("{} already holds a run; resume it, or choose another folder", path.display())]
     RunExists {
@@ -68,7 +102,7 @@ pub enum TrainError {
     )]
     NonFinite {
         /// Which loss, or the gradient norm.
-        component: &'static str,
+        component: String,
         /// NaN or an infinity.
         value: f32,
         /// The step, counted from 0.
@@ -93,9 +127,6 @@ pub enum TrainError {
     /// Something is wrong with the data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Settings are out of range, or don't fit the network.
-    #[error(transparent)]
-    DataSetting(#[from] SettingError),
     /// Postprocessing settings are out of range.
     #[error("postprocess: {0}")]
     Postprocess(#[from] PostprocessError),
@@ -109,7 +140,7 @@ pub enum TrainError {
     #[error(transparent)]
     Curves(#[from] CurvesError),
     /// Boxes and labels don't make targets.
-    #[error("image {image_id}: {source}")]
+    #[error("the boxes of image {image_id} can't be assigned")]
     Assign {
         /// The image.
         image_id: u64,
@@ -125,10 +156,4 @@ pub enum TrainError {
     /// The val set can't be read, predicted or judged.
     #[error(transparent)]
     Eval(#[from] EvalError),
-    /// A bug in this crate.
-    #[error("internal error: {what}")]
-    Internal {
-        /// The assumption that failed.
-        what: &'static str,
-    },
 }

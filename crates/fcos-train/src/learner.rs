@@ -1,389 +1,326 @@
-//! One optimisation step: forward, loss, backward, clip, update.
+//! One optimisation step in two halves: gradients of its parts, and what is done with their sum.
 
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
-use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig};
-use burn::tensor::{Tensor, Transaction};
-use fcos_loss::{FcosLoss, LossTerms, NormalizerState, term};
-use fcos_model::Fcos;
+use std::sync::Arc;
+
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor, Transaction};
+use fcos_core::Outputs;
+use fcos_loss::{BatchCounts, FcosLoss, LossTargets, LossTerm, LossTerms, Normalizer};
+use fcos_model::{Backbone, BackboneModel, Fcos};
 
 use crate::TrainError;
-use crate::batch::DeviceBatch;
-use crate::recipe::{Recipe, Schedule, ScheduleStepper};
-use crate::sgd::Sgd;
+use crate::batch::{DeviceBatch, HostBatch};
+use crate::config::TrainConfig;
+use crate::gradients::{Gradients, clip_global_norm};
+use crate::log::NamedLoss;
+use crate::recipe::{Recipe, Schedule};
+use crate::state::TrainState;
 
-/// Parameters called `bias`, and the shifts (`beta`) of normalisation layers.
-const BIASES: &str = r"(^|\.)(bias|beta)$";
-const NORM_SCALES: &str = r"(^|\.)gamma$";
-const NORM_SHIFTS: &str = r"(^|\.)beta$";
-
-/// The losses of a step, read from the device, and the gradients' norm before clipping.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepLosses {
-    /// Focal loss.
-    pub cls: f32,
-    /// Box regression loss.
-    pub bbox: f32,
-    /// Centre-ness loss.
-    pub centerness: f32,
+/// What a step did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The losses, by name: those of all parts together, before the step.
+    pub losses: Vec<NamedLoss>,
     /// L2 norm of all gradients together, before clipping.
     pub grad_norm: f32,
     /// Learning rate that was applied.
     pub learning_rate: f64,
 }
 
-/// Model, loss and optimiser of a run.
-pub(crate) struct Learner {
-    /// Always there between steps; the optimiser takes it by value.
-    model: Option<Fcos>,
-    pub optimizer: ModuleOptimizer,
-    pub normalizer: NormalizerState,
+/// Trains a network step by step: its loss, its recipe and the state of the run.
+///
+/// A step is a list of parts with one normaliser: the positives of all parts are counted before the
+/// first gradient is computed, and the parts' gradients are added up. So the result is that of one
+/// batch of all their images, but for batch normalisation that is not frozen, which sees each part
+/// by itself. [`step`](Self::step) does all of it; its stages are
+///
+/// ```no_run
+/// # use fcos_train::{Gradients, HostBatch, Learner, Step, TrainError};
+/// # fn step(learner: &mut Learner, parts: Vec<HostBatch>) -> Result<Step, TrainError> {
+/// let counts = parts.iter().map(|part| part.counts).sum();
+/// let normalizer = learner.normalizer(counts);
+/// let mut sum = Gradients::default();
+/// for part in parts {
+///     let gradients = learner.gradients(part.upload(learner.device()), &normalizer)?;
+///     sum = sum.sum(gradients, learner.model());
+/// }
+/// learner.apply(sum)
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Learner<B: BackboneModel = Backbone> {
+    state: TrainState<B>,
     loss: FcosLoss,
-    rates: ModuleLrScheduler,
+    recipe: Recipe,
     schedule: Schedule,
-    clip_grad_norm: Option<f64>,
+    device: Device,
+    own_terms: Option<OwnTerms>,
 }
 
-impl Learner {
-    pub fn new(
-        model: Fcos,
-        optimizer: ModuleOptimizer,
-        (loss, normalizer): (FcosLoss, NormalizerState),
-        recipe: &Recipe,
-        schedule: Schedule,
-        iteration: u64,
-    ) -> Result<Self, TrainError> {
-        let stepper = |factor| ScheduleStepper {
-            schedule: schedule.clone(),
-            factor,
-            iteration,
-        };
-        let rates = ModuleLrScheduler::new(stepper(1.0))
-            .with_group(group(BIASES)?, stepper(recipe.bias_lr_factor));
-        let clip_grad_norm = recipe.clip_grad_norm;
-        Ok(Self {
-            model: Some(model),
-            optimizer,
-            normalizer,
-            loss,
-            rates,
-            schedule,
-            clip_grad_norm,
-        })
-    }
+/// Adds losses of the caller's own to those of a part: see [`Learner::with_terms`].
+pub type AddTerms =
+    dyn Fn(&Outputs<Tensor<3>>, &LossTargets, &Normalizer, &mut LossTerms) + Send + Sync;
 
-    pub fn model(&self) -> Result<&Fcos, TrainError> {
-        self.model.as_ref().ok_or(TrainError::Internal {
-            what: "a failed step left no model",
-        })
-    }
+#[derive(Clone)]
+struct OwnTerms(Arc<AddTerms>);
 
-    /// One step on a batch. `iteration` counts from 0.
-    pub fn step(&mut self, batch: DeviceBatch, iteration: u64) -> Result<StepLosses, TrainError> {
-        let outputs = self.model()?.forward(batch.images);
-        let normalizer = self.normalizer.step(batch.counts);
-        let terms = self.loss.forward(outputs, batch.targets, &normalizer);
-        let [cls, bbox, centerness] = read_losses(&terms)?;
-        for (component, value) in [
-            (term::CLS, cls),
-            (term::BBOX, bbox),
-            (term::CENTERNESS, centerness),
-        ] {
-            finite(component, value, iteration, &batch.image_ids)?;
+impl std::fmt::Debug for OwnTerms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnTerms")
+    }
+}
+
+impl<B: BackboneModel> Learner<B> {
+    /// At the start of a run of `total` steps with these settings, on the model's device.
+    pub fn new(model: Fcos<B>, config: &TrainConfig, total: u64) -> Self {
+        let device = model.device().autodiff();
+        let optimizer = config.recipe.init_optimizer(&device);
+        Self {
+            state: TrainState::new(model, optimizer, config.loss.init_normalizer()),
+            loss: config.loss.init(),
+            schedule: config.recipe.schedule(total),
+            recipe: config.recipe.clone(),
+            device,
+            own_terms: None,
         }
-        let model = self.model()?;
-        let grads = GradientsParams::from_grads(terms.total().backward(), model);
-        let (grads, grad_norm) = clip_global_norm(model, grads, self.clip_grad_norm)?;
-        finite("gradient norm", grad_norm, iteration, &batch.image_ids)?;
+    }
 
-        let learning_rate = self.schedule.at(iteration);
-        let rates = self.rates.step();
-        self.model = self
-            .model
-            .take()
-            .map(|model| self.optimizer.step(rates, model, grads));
-        Ok(StepLosses {
-            cls,
-            bbox,
-            centerness,
-            grad_norm,
+    /// With losses of the caller's own, which `add` computes from a part's outputs and targets and
+    /// pushes to the terms. A loss that is divided by what the normaliser says adds up over the
+    /// parts of a step.
+    #[must_use]
+    pub fn with_terms(mut self, add: Arc<AddTerms>) -> Self {
+        self.own_terms = Some(OwnTerms(add));
+        self
+    }
+
+    /// The weights being trained.
+    pub fn model(&self) -> &Fcos<B> {
+        self.state.model()
+    }
+
+    /// Where the steps are computed, with gradients.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What the run has to remember.
+    pub fn state(&self) -> &TrainState<B> {
+        &self.state
+    }
+
+    /// What the run has to remember, to load a checkpoint into it.
+    pub fn state_mut(&mut self) -> &mut TrainState<B> {
+        &mut self.state
+    }
+
+    /// One step on a batch that may be divided into parts, uploaded one after the other.
+    ///
+    /// # Errors
+    /// If a loss or the gradients' norm is not finite; the weights are those of before then.
+    ///
+    /// # Panics
+    /// If a part does not fit the network.
+    pub fn step(&mut self, parts: Vec<HostBatch>) -> Result<Step, TrainError> {
+        let normalizer = self.normalizer(parts.iter().map(|part| part.counts).sum());
+        let mut sum = Gradients::default();
+        for part in parts {
+            let gradients = self.gradients(part.upload(&self.device), &normalizer)?;
+            sum = sum.sum(gradients, self.model());
+        }
+        self.apply(sum)
+    }
+
+    /// The divisors of a step with these counts, those of all its parts together. Ask once per
+    /// step: a moving average moves.
+    pub fn normalizer(&mut self, counts: BatchCounts) -> Normalizer {
+        self.state.normalizer.step(counts)
+    }
+
+    /// The first half of a step: losses of a part and their gradients.
+    ///
+    /// # Errors
+    /// If a loss is not finite.
+    ///
+    /// # Panics
+    /// If the batch does not fit the network.
+    pub fn gradients(
+        &self,
+        batch: DeviceBatch,
+        normalizer: &Normalizer,
+    ) -> Result<Gradients, TrainError> {
+        let outputs = self.model().forward(batch.images);
+        // Clones keep tensors from being changed in place, so they are made only where needed.
+        let own = self.own_terms.as_ref();
+        let own = own.map(|own| (own, outputs.clone(), batch.targets.clone()));
+        let mut terms = self.loss.forward(outputs, batch.targets, normalizer);
+        if let Some((own, outputs, targets)) = own {
+            (own.0)(&outputs, &targets, normalizer, &mut terms);
+        }
+        let losses = read_losses(&terms);
+        // Before the backward pass: its gradients would say less about where it comes from.
+        for loss in &losses {
+            self.check_finite(&loss.name, loss.value, &batch.image_ids)?;
+        }
+        Ok(Gradients {
+            params: GradientsParams::from_grads(terms.total().backward(), self.model()),
+            losses,
+            image_ids: batch.image_ids,
+        })
+    }
+
+    /// The second half of a step: clips the gradients of all its parts together, and changes the
+    /// weights.
+    ///
+    /// # Errors
+    /// If the gradients' norm is not finite.
+    pub fn apply(&mut self, gradients: Gradients) -> Result<Step, TrainError> {
+        let max_norm = self.recipe.clip_grad_norm;
+        let clipped = clip_global_norm(self.model(), gradients.params, max_norm);
+        let norm = f64::from(clipped.norm);
+        self.check_finite("gradient norm", norm, &gradients.image_ids)?;
+        let learning_rate = self.schedule.at(self.state.iteration);
+        let rates = self.recipe.rates(learning_rate);
+        let update =
+            |model, optimizer: &mut ModuleOptimizer| optimizer.step(rates, model, clipped.params);
+        self.state.update_model(update);
+        self.state.iteration += 1;
+        Ok(Step {
+            losses: gradients.losses,
+            grad_norm: clipped.norm,
             learning_rate,
         })
     }
+
+    fn check_finite(&self, what: &str, value: f64, image_ids: &[u64]) -> Result<(), TrainError> {
+        if value.is_finite() {
+            return Ok(());
+        }
+        Err(TrainError::NonFinite {
+            component: what.to_string(),
+            value: value as f32,
+            iteration: self.state.iteration,
+            image_ids: image_ids.to_vec(),
+        })
+    }
 }
 
-/// SGD with the recipe's weight decays by kind of parameter. A normalisation layer's shift is
-/// both a bias and a part of a norm: it gets the smaller of the two decays.
-pub(crate) fn optimizer(recipe: &Recipe) -> Result<ModuleOptimizer, TrainError> {
-    let shift = recipe.bias_weight_decay.min(recipe.norm_weight_decay);
-    Ok(ModuleOptimizer::from(sgd(recipe, recipe.weight_decay))
-        .with_group(group(BIASES)?, sgd(recipe, recipe.bias_weight_decay), None)
-        .with_group(
-            group(NORM_SCALES)?,
-            sgd(recipe, recipe.norm_weight_decay),
-            None,
-        )
-        .with_group(group(NORM_SHIFTS)?, sgd(recipe, shift), None))
-}
-
-fn sgd(recipe: &Recipe, weight_decay: f64) -> Sgd {
-    // Burn's default dampening is 0.1; torch's, and so every published recipe's, is 0.
-    let momentum = MomentumConfig {
-        momentum: recipe.momentum,
-        dampening: 0.0,
-        nesterov: false,
-    };
-    let decay = (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32));
-    let config = SgdConfig::new()
-        .with_momentum((recipe.momentum > 0.0).then_some(momentum))
-        .with_weight_decay(decay);
-    Sgd(config.build())
-}
-
-fn group(regex: &str) -> Result<ParamGroup, TrainError> {
-    ParamGroup::from_regex(regex).map_err(|_| TrainError::Internal {
-        what: "a parameter group's pattern does not compile",
-    })
-}
-
-fn read_losses(terms: &LossTerms) -> Result<[f32; 3], TrainError> {
+/// Reads all losses at once: each read waits for the device.
+fn read_losses(terms: &LossTerms) -> Vec<NamedLoss> {
     let all = terms.iter().fold(Transaction::default(), |read, term| {
         read.register(term.value.clone().detach())
     });
     let data = all.execute();
-    let values: Vec<f32> = data.iter().flat_map(|d| d.iter::<f32>()).collect();
-    values.try_into().map_err(|_| TrainError::Internal {
-        what: "a loss is not one number",
-    })
-}
-
-fn finite(
-    component: &'static str,
-    value: f32,
-    iteration: u64,
-    image_ids: &[u64],
-) -> Result<(), TrainError> {
-    if value.is_finite() {
-        return Ok(());
-    }
-    Err(TrainError::NonFinite {
-        component,
-        value,
-        iteration,
-        image_ids: image_ids.to_vec(),
-    })
-}
-
-/// Scales all gradients by `max_norm / norm` where their common L2 norm is larger; returns the
-/// norm before. (Burn's own clipping is per tensor; torch's `clip_grad_norm_` is this.)
-pub(crate) fn clip_global_norm(
-    model: &Fcos,
-    mut grads: GradientsParams,
-    max_norm: Option<f64>,
-) -> Result<(GradientsParams, f32), TrainError> {
-    let mut squares = SumOfSquares {
-        grads: &grads,
-        sum: None,
+    let values = data.iter().flat_map(|data| data.iter::<f32>());
+    let named = |(term, value): (&LossTerm, f32)| NamedLoss {
+        name: term.name.to_string(),
+        value: f64::from(value),
     };
-    model.visit(&mut squares);
-    let Some(sum) = squares.sum else {
-        return Ok((grads, 0.0));
-    };
-    let norm: f32 = sum.sqrt().into_scalar();
-    if let Some(max_norm) = max_norm
-        && f64::from(norm) > max_norm
-    {
-        // torch adds 1e-6 to the norm.
-        let factor = max_norm / (f64::from(norm) + 1e-6);
-        model.visit(&mut ScaleGradients {
-            grads: &mut grads,
-            factor,
-        });
-    }
-    Ok((grads, norm))
-}
-
-struct SumOfSquares<'a> {
-    grads: &'a GradientsParams,
-    sum: Option<Tensor<1>>,
-}
-
-impl ModuleVisitor for SumOfSquares<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(grad) = self.grads.get::<D>(param.id) else {
-            return;
-        };
-        let square = (grad.clone() * grad).sum();
-        self.sum = Some(match self.sum.take() {
-            Some(sum) => sum + square,
-            None => square,
-        });
-    }
-}
-
-struct ScaleGradients<'a> {
-    grads: &'a mut GradientsParams,
-    factor: f64,
-}
-
-impl ModuleVisitor for ScaleGradients<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.remove::<D>(param.id) {
-            self.grads.register(param.id, grad * self.factor);
-        }
-    }
+    terms.iter().zip(values).map(named).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, TensorData};
-    use fcos_loss::LossConfig;
-    use fcos_model::{FcosConfig, NamedTensors};
+    use crate::testing::{batch, config, learner};
+    use fcos_model::{BackboneNorm, NamedTensors};
 
-    /// A network of nine classes, all of whose numbers are 0.5.
-    fn model() -> Fcos {
-        let mut config = FcosConfig::tiny();
-        config.num_classes = 9;
-        config.backbone.as_resnet_mut().expect("a ResNet").width = 8;
-        config.fpn.channels = 16;
-        let model = config.init(&Device::flex().autodiff()).expect("valid");
-        let mut tensors = model.tensors();
-        for tensor in tensors.values_mut() {
-            *tensor = TensorData::full(tensor.shape().clone(), 0.5f32);
-        }
-        model.with_tensors(tensors).expect("fits")
+    fn largest_difference(a: &NamedTensors, b: &NamedTensors) -> f32 {
+        assert!(a.keys().eq(b.keys()));
+        let pairs = a.values().zip(b.values());
+        let pairs = pairs.flat_map(|(a, b)| a.iter::<f32>().zip(b.iter::<f32>()));
+        let differences = pairs.map(|(a, b)| (a - b).abs());
+        differences.max_by(f32::total_cmp).expect("numbers")
     }
 
-    /// Gradients whose elements are all what `of` says for their parameter's number of elements.
-    fn gradients(model: &Fcos, of: impl FnMut(usize) -> Option<f32>) -> GradientsParams {
-        struct Register<F>(GradientsParams, F);
-        impl<F: FnMut(usize) -> Option<f32>> ModuleVisitor for Register<F> {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let shape = param.lazy_shape();
-                if param.is_require_grad()
-                    && let Some(value) = (self.1)(shape.num_elements())
-                {
-                    let grad = Tensor::<D>::full(shape, value, &Device::flex());
-                    self.0.register(param.id, grad);
-                }
-            }
-        }
-        let mut register = Register(GradientsParams::new(), of);
-        model.visit(&mut register);
-        register.0
-    }
-
-    fn elements(model: &Fcos, grads: &GradientsParams) -> Vec<f32> {
-        struct Read<'a>(&'a GradientsParams, Vec<f32>);
-        impl ModuleVisitor for Read<'_> {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if let Some(grad) = self.0.get::<D>(param.id) {
-                    self.1.extend(grad.into_data().iter::<f32>());
-                }
-            }
-        }
-        let mut read = Read(grads, Vec::new());
-        model.visit(&mut read);
-        read.1
-    }
-
-    /// Nine classes' biases, the centre-ness layer's and five levels' factors:
-    /// √(9·1² + 9² + 3² + 1²) = 10.
+    /// Also where one part has all the positives, and so where each part's own count would divide
+    /// its losses by another number.
     #[test]
-    fn gradients_are_clipped_by_their_common_norm() {
-        let model = model();
-        for (max_norm, scale) in [(None, 1.0), (Some(10.5), 1.0), (Some(2.5), 0.25)] {
-            let mut single = [9.0, 3.0, 1.0, 0.0, 0.0, 0.0].into_iter();
-            let grads = gradients(&model, |elements| match elements {
-                1 => single.next(),
-                9 => Some(1.0),
-                _ => None,
-            });
-            let before = elements(&model, &grads);
-            assert_eq!(before.len(), 15);
-            let (grads, norm) = clip_global_norm(&model, grads, max_norm).expect("clips");
-            assert!((norm - 10.0).abs() < 1e-5, "{norm}");
-            for (before, after) in before.iter().zip(elements(&model, &grads)) {
-                assert!((before * scale - after).abs() < 1e-6, "{before} {after}");
+    fn a_step_in_parts_is_the_step_of_the_whole() {
+        let mut config = config();
+        let resnet = config.model.backbone.as_resnet_mut().expect("a ResNet");
+        resnet.norm = BackboneNorm::Frozen;
+        config.recipe.clip_grad_norm = Some(1.0);
+        let mut whole = learner(&config, 0);
+        let mut divided = whole.clone();
+        let before = whole.model().tensors();
+        for (first, second) in [(12, 5), (9, 0), (3, 3)] {
+            let (first, second) = (batch(1, first), batch(2, second));
+            let mut both = first.clone();
+            both.image_ids.extend(&second.image_ids);
+            both.images.pixels.extend(&second.images.pixels);
+            both.targets.extend(second.targets.clone());
+            both.counts = first.counts + second.counts;
+            both.images.shape[0] += second.images.shape[0];
+            let one = whole.step(vec![both]).expect("steps");
+            let two = divided.step(vec![first, second]).expect("steps");
+            for (one, two) in one.losses.iter().zip(&two.losses) {
+                assert_eq!(one.name, two.name);
+                assert!(
+                    (one.value - two.value).abs() <= 1e-6 * one.value,
+                    "{one:?} {two:?}"
+                );
             }
+            assert!((one.grad_norm / two.grad_norm - 1.0).abs() < 1e-4);
         }
-        let none = clip_global_norm(&model, GradientsParams::new(), Some(1.0));
-        assert_eq!(none.expect("clips").1, 0.0);
+        let (whole, divided) = (whole.model().tensors(), divided.model().tensors());
+        let moved = largest_difference(&whole, &before);
+        assert!(moved > 1e-3, "{moved:e}");
+        let difference = largest_difference(&whole, &divided);
+        assert!(difference <= 1e-6, "{difference:e}");
     }
 
-    /// The parameters after so many steps with gradients of 0.25.
-    fn stepped(recipe: &Recipe, steps: usize) -> NamedTensors {
-        let mut model = model();
-        let loss = LossConfig::default();
-        let loss = (loss.init(), loss.init_normalizer());
-        let optimizer = optimizer(recipe).expect("patterns compile");
-        let schedule = recipe.schedule(100);
-        let mut learner = Learner::new(model.clone(), optimizer, loss, recipe, schedule, 0)
-            .expect("patterns compile");
-        for _ in 0..steps {
-            let grads = gradients(&model, |_| Some(0.25));
-            let rates = learner.rates.step();
-            model = learner.optimizer.step(rates, model, grads);
-        }
-        model.tensors()
-    }
-
-    /// Weight, norm's scale, bias, norm's shift.
-    fn kind(name: &str) -> Option<usize> {
-        let in_norm = name.contains(".norm.");
-        match name.rsplit('.').next()? {
-            "running_mean" | "running_var" => None,
-            "weight" => Some(usize::from(in_norm)),
-            "bias" => Some(if in_norm { 3 } else { 2 }),
-            _ => Some(0), // a level's factor
-        }
-    }
-
-    fn assert_updates(recipe: &Recipe, steps: usize, expected: [f32; 4]) {
-        let mut seen = [0; 4];
-        for (name, data) in stepped(recipe, steps) {
-            let value = kind(&name).map_or(0.5, |kind| expected[kind]);
-            kind(&name).into_iter().for_each(|kind| seen[kind] += 1);
-            let close = data.iter::<f32>().all(|v| (v - value).abs() < 1e-6);
-            assert!(
-                close,
-                "{name}: {:?}, not {value}",
-                data.iter::<f32>().next()
-            );
-        }
-        assert!(seen.iter().all(|&n| n > 10), "{seen:?}");
-    }
-
-    /// `0.5 − rate · (0.25 + decay · 0.5)`, where biases and shifts have twice the rate.
+    /// One part goes through the sum as it is: today's weights bit for bit.
     #[test]
-    fn rates_and_decays_go_by_the_kind_of_parameter() {
-        let mut recipe = Recipe {
-            learning_rate: 0.1,
-            bias_lr_factor: 2.0,
-            weight_decay: 0.1,
-            norm_weight_decay: 0.2,
-            bias_weight_decay: 0.4,
-            ..Recipe::default()
+    fn the_two_halves_are_the_step() {
+        let mut learners = [learner(&config(), 0), learner(&config(), 0)];
+        let [whole, halves] = &mut learners;
+        let step = whole.step(vec![batch(1, 7)]).expect("steps");
+        let normalizer = halves.normalizer(batch(1, 7).counts);
+        let part = batch(1, 7).upload(halves.device());
+        let gradients = halves.gradients(part, &normalizer).expect("finite");
+        assert_eq!(gradients.image_ids, [1, 2]);
+        assert_eq!(halves.apply(gradients).expect("finite"), step);
+        let differences = whole.state().differences(halves.state()).expect("reads");
+        assert!(differences.is_empty(), "{differences:?}");
+        let total: f64 = step.losses.iter().map(|loss| loss.value).sum();
+        assert!(total > 0.5, "{step:?}");
+    }
+
+    /// The squares of what centre-ness logits lack to 1, divided as centre-ness is.
+    #[test]
+    fn a_term_of_ones_own_is_trained_and_named() {
+        let mut config = config();
+        config.loss.weights = fcos_loss::LossWeights {
+            cls: 0.0,
+            bbox: 0.0,
+            centerness: 0.0,
         };
-        recipe.warmup.iterations = 0;
-        assert_updates(&recipe, 1, [0.47, 0.465, 0.41, 0.43]);
-        (recipe.norm_weight_decay, recipe.bias_weight_decay) = (0.4, 0.2);
-        assert_updates(&recipe, 1, [0.47, 0.455, 0.43, 0.43]);
+        let mut learner =
+            learner(&config, 0).with_terms(Arc::new(|outputs, _, normalizer, terms| {
+                let lack = outputs.centerness.clone() - 1.0;
+                terms.push("own", (lack.clone() * lack).sum() / normalizer.regression);
+            }));
+        let steps: Vec<Step> = (0..4)
+            .map(|_| learner.step(vec![batch(1, 4)]).expect("steps"))
+            .collect();
+        let own = |step: &Step| {
+            let names: Vec<_> = step.losses.iter().map(|l| l.name.as_str()).collect();
+            assert_eq!(names, ["cls", "bbox", "centerness", "own"]);
+            step.losses[3].value
+        };
+        assert!(own(&steps[3]) < 0.9 * own(&steps[0]), "{steps:?}");
     }
 
-    /// torch's velocity: `v ← 0.9 · v + g`, from the first gradient on.
     #[test]
-    fn momentum_is_not_dampened() {
-        let mut recipe = Recipe {
-            learning_rate: 0.1,
-            weight_decay: 0.0,
-            norm_weight_decay: 0.0,
-            bias_weight_decay: 0.0,
-            ..Recipe::default()
-        };
-        recipe.warmup.iterations = 0;
-        assert_updates(&recipe, 2, [0.5 - 0.1 * (0.25 + 0.475); 4]);
+    fn what_is_not_finite_is_named_with_its_images() {
+        let mut learner = learner(&config(), 0);
+        let mut bad = batch(1, 7);
+        bad.images.pixels[0] = f32::NAN;
+        match learner.step(vec![batch(2, 7), bad]).expect_err("no number") {
+            TrainError::NonFinite { image_ids, .. } => assert_eq!(image_ids, [1, 2]),
+            other => panic!("{other}"),
+        }
+        assert_eq!(learner.state().iteration, 0);
     }
 }

@@ -10,35 +10,48 @@
 //! let mut config = TrainConfig::load("r18-320", &["recipe.epochs=8".into()])?;
 //! config.data.train_annotations = "train.json".into();
 //! config.data.train_images = "photos".into();
-//! let summary = Trainer::new(config, "runs/mine".as_ref(), false, &device)?.run(&mut ())?;
+//! let summary = Trainer::start(config, "runs/mine", &device)?.run(&mut ())?;
 //! println!("{} steps in {:.0} s", summary.steps, summary.seconds);
 //! # Ok::<(), fcos_train::TrainError>(())
 //! ```
 
 mod batch;
+mod batches;
 mod checkpoint;
 mod config;
+mod data;
 mod error;
 mod files;
+mod gradients;
+mod layers;
 mod learner;
 mod log;
-mod merge;
+mod observer;
+mod optimizer;
 mod recipe;
 mod run_curves;
-mod sgd;
+mod run_folder;
+mod state;
+#[cfg(test)]
+mod testing;
 mod trainer;
 
-pub use checkpoint::{CheckpointFolder, RunState};
+pub use batch::{DeviceBatch, HostBatch, InputBoxes, loss_targets};
+pub use batches::{BatchLoader, TrainBatches};
+pub use checkpoint::{CHECKPOINT_VERSION, Checkpoints};
 pub use config::{DataPaths, TrainConfig, with_settings};
+pub use data::TrainingData;
 pub use error::TrainError;
-pub use learner::StepLosses;
-pub use log::{EvalRow, StepRow};
-pub use recipe::{Recipe, Schedule, Warmup, WarmupKind};
+pub use gradients::Gradients;
+pub use learner::{AddTerms, Learner, Step};
+pub use log::{EvalRow, NamedLoss, StepRow};
+pub use observer::{FileHealth, Observer, RunPlan, RunSummary};
+pub use optimizer::{ParamKind, ParamRule};
+pub use recipe::{AdamWSettings, NormShift, OptimizerKind, Recipe, Schedule, Warmup, WarmupKind};
 pub use run_curves::write_run_curves;
-pub use trainer::{
-    BEST_WEIGHTS, CONFIG_FILE, EVALUATIONS, LAST_WEIGHTS, METRICS, Observer, RunPlan, RunSummary,
-    Trainer,
-};
+pub use run_folder::{BEST_WEIGHTS, CONFIG_FILE, EVALUATIONS, LAST_WEIGHTS, METRICS, RunFolder};
+pub use state::{Best, TrainState};
+pub use trainer::Trainer;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,9 +1,7 @@
 //! What a training run does besides the network: optimiser, schedule, length, intervals.
 
-use burn::optim::lr_scheduler::{LrScheduler, LrSchedulerRecord};
+use fcos_core::SettingError;
 use serde::{Deserialize, Serialize};
-
-use crate::TrainError;
 
 /// The recipe of a run. Defaults are the FCOS paper's (§4: SGD 0.01, momentum 0.9, weight decay
 /// 1e-4, batches of 16, ÷10 after 2/3 and 8/9 of the run) with a linear warm-up.
@@ -20,16 +18,22 @@ pub struct Recipe {
     pub iterations: Option<u64>,
     /// Learning rate after the warm-up, for this `batch_size`.
     pub learning_rate: f64,
-    /// SGD momentum (without dampening, as torch).
+    /// What turns gradients into updates.
+    pub optimizer: OptimizerKind,
+    /// SGD's momentum (without dampening, as torch).
     pub momentum: f64,
-    /// L2 penalty on all parameters that the two below don't name.
+    /// AdamW's own numbers.
+    pub adamw: AdamWSettings,
+    /// Weight decay of all parameters that the two below don't name.
     pub weight_decay: f64,
-    /// L2 penalty on the scale and shift of the normalisation layers (detectron2: 0).
+    /// Weight decay of the scale and shift of the normalisation layers (detectron2: 0).
     pub norm_weight_decay: f64,
-    /// L2 penalty on biases (official FCOS: 0).
+    /// Weight decay of biases (official FCOS: 0).
     pub bias_weight_decay: f64,
     /// Factor on the learning rate of biases (official FCOS: 2).
     pub bias_lr_factor: f64,
+    /// Which of these rules a normalisation's shift follows.
+    pub norm_shift: NormShift,
     /// How the learning rate starts.
     pub warmup: Warmup,
     /// Where the rate is multiplied by `gamma`, as shares of the run in `(0, 1)`.
@@ -48,6 +52,55 @@ pub struct Recipe {
     pub loader_threads: usize,
     /// Finished batches that may wait for the trainer.
     pub loader_queue: usize,
+}
+
+/// What turns gradients into updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent with momentum, its weight decay an L2 penalty (torch's `SGD`).
+    #[default]
+    Sgd,
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019; torch's `AdamW`).
+    AdamW,
+}
+
+/// AdamW's own numbers; the defaults are torch's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamWSettings {
+    /// Share of the old mean of the gradients that each step keeps.
+    pub beta1: f64,
+    /// Share of the old mean of their squares that each step keeps.
+    pub beta2: f64,
+    /// Added to the root of the mean square.
+    pub epsilon: f64,
+}
+
+impl Default for AdamWSettings {
+    fn default() -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+        }
+    }
+}
+
+/// What the shift of a normalisation layer counts as, which PyTorch calls its bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NormShift {
+    /// As both: the learning rate of a bias, and the smaller of the two weight decays. This is
+    /// detectron2, which leaves biases without a rule of their own, and official FCOS.
+    #[default]
+    Both,
+    /// As a bias (detectron2 where `WEIGHT_DECAY_BIAS` is set).
+    Bias,
+    /// As a part of its normalisation (mmengine: `bias_lr_mult` and `bias_decay_mult` leave it out).
+    Norm,
 }
 
 /// A gentle start of the learning rate.
@@ -91,11 +144,14 @@ impl Default for Recipe {
             epochs: 12,
             iterations: None,
             learning_rate: 0.01,
+            optimizer: OptimizerKind::default(),
             momentum: 0.9,
+            adamw: AdamWSettings::default(),
             weight_decay: 1e-4,
             norm_weight_decay: 1e-4,
             bias_weight_decay: 1e-4,
             bias_lr_factor: 1.0,
+            norm_shift: NormShift::default(),
             warmup: Warmup::default(),
             milestones: vec![2.0 / 3.0, 8.0 / 9.0],
             gamma: 0.1,
@@ -121,75 +177,55 @@ impl Recipe {
     ///
     /// # Errors
     /// Names the first setting that is out of its range.
-    pub fn validate(&self) -> Result<(), TrainError> {
-        let positive = |v: f64| v.is_finite() && v > 0.0;
-        let not_negative = |v: f64| v.is_finite() && v >= 0.0;
-        let up_to = |max: usize, v: usize| (1..=max).contains(&v);
-        let checks = [
-            // TOML, in which a run's settings are kept, has no greater number.
-            (i64::try_from(self.seed).is_ok(), "seed", "below 2^63"),
-            (up_to(65_536, self.batch_size), "batch_size", "in 1..=65536"),
-            (
-                (1..=1_000_000_000).contains(&self.iterations.unwrap_or(self.epochs)),
-                "epochs / iterations",
-                "in 1..=1000000000",
-            ),
-            (positive(self.learning_rate), "learning_rate", "above 0"),
-            ((0.0..1.0).contains(&self.momentum), "momentum", "in [0, 1)"),
-            (
-                not_negative(self.weight_decay),
-                "weight_decay",
-                "at least 0",
-            ),
-            (
-                not_negative(self.norm_weight_decay),
-                "norm_weight_decay",
-                "at least 0",
-            ),
-            (
-                not_negative(self.bias_weight_decay),
-                "bias_weight_decay",
-                "at least 0",
-            ),
-            (positive(self.bias_lr_factor), "bias_lr_factor", "above 0"),
-            (
-                not_negative(self.warmup.factor),
-                "warmup.factor",
-                "at least 0",
-            ),
-            (
-                self.milestones.iter().all(|m| (0.0..=1.0).contains(m)),
-                "milestones",
-                "in [0, 1]",
-            ),
-            (positive(self.gamma), "gamma", "above 0"),
-            (
-                self.clip_grad_norm.is_none_or(positive),
-                "clip_grad_norm",
-                "above 0, or none",
-            ),
-            (
-                self.eval_every != Some(0),
-                "eval_every",
-                "at least 1, or none",
-            ),
-            (self.checkpoint_every > 0, "checkpoint_every", "at least 1"),
-            (self.log_every > 0, "log_every", "at least 1"),
-            (
-                up_to(1024, self.loader_threads),
-                "loader_threads",
-                "in 1..=1024",
-            ),
-            (
-                up_to(65_536, self.loader_queue),
-                "loader_queue",
-                "in 1..=65536",
-            ),
-        ];
-        match checks.into_iter().find(|(ok, ..)| !ok) {
-            Some((_, setting, range)) => Err(TrainError::Setting { setting, range }),
-            None => Ok(()),
+    pub fn validate(&self) -> Result<(), SettingError> {
+        self.validate_length()?;
+        self.validate_optimizer()?;
+        self.validate_schedule()?;
+        self.validate_loader()
+    }
+
+    fn validate_length(&self) -> Result<(), SettingError> {
+        // TOML, in which a run's settings are kept, has no greater number.
+        let seed = i64::try_from(self.seed).is_ok();
+        SettingError::check(seed, "seed", self.seed, "below 2^63")?;
+        integer("batch_size", self.batch_size as u64, 65_536)?;
+        match self.iterations {
+            Some(iterations) => integer("iterations", iterations, 1_000_000_000)?,
+            None => integer("epochs", self.epochs, 1_000_000_000)?,
         }
+        if let Some(every) = self.eval_every {
+            integer("eval_every", every, u64::MAX)?;
+        }
+        integer("checkpoint_every", self.checkpoint_every, u64::MAX)?;
+        integer("log_every", self.log_every, u64::MAX)
+    }
+
+    fn validate_optimizer(&self) -> Result<(), SettingError> {
+        positive("learning_rate", self.learning_rate)?;
+        share("momentum", self.momentum)?;
+        share("adamw.beta1", self.adamw.beta1)?;
+        share("adamw.beta2", self.adamw.beta2)?;
+        positive("adamw.epsilon", self.adamw.epsilon)?;
+        not_negative("weight_decay", self.weight_decay)?;
+        not_negative("norm_weight_decay", self.norm_weight_decay)?;
+        not_negative("bias_weight_decay", self.bias_weight_decay)?;
+        positive("bias_lr_factor", self.bias_lr_factor)?;
+        let clip = self.clip_grad_norm;
+        clip.map_or(Ok(()), |norm| positive("clip_grad_norm", norm))
+    }
+
+    fn validate_schedule(&self) -> Result<(), SettingError> {
+        not_negative("warmup.factor", self.warmup.factor)?;
+        for &milestone in &self.milestones {
+            let ok = (0.0..=1.0).contains(&milestone);
+            SettingError::check(ok, "milestones", milestone, "in [0, 1]")?;
+        }
+        positive("gamma", self.gamma)
+    }
+
+    fn validate_loader(&self) -> Result<(), SettingError> {
+        integer("loader_threads", self.loader_threads as u64, 1024)?;
+        integer("loader_queue", self.loader_queue as u64, 65_536)
     }
 
     /// The schedule for a run of `total` steps.
@@ -206,6 +242,28 @@ impl Recipe {
             gamma: self.gamma,
         }
     }
+}
+
+fn integer(setting: &str, found: u64, most: u64) -> Result<(), SettingError> {
+    let expected = match most {
+        u64::MAX => "at least 1".to_string(),
+        _ => format!("in 1..={most}"),
+    };
+    SettingError::check((1..=most).contains(&found), setting, found, expected)
+}
+
+fn positive(setting: &str, found: f64) -> Result<(), SettingError> {
+    let ok = found.is_finite() && found > 0.0;
+    SettingError::check(ok, setting, found, "finite and above 0")
+}
+
+fn not_negative(setting: &str, found: f64) -> Result<(), SettingError> {
+    let ok = found.is_finite() && found >= 0.0;
+    SettingError::check(ok, setting, found, "finite and at least 0")
+}
+
+fn share(setting: &str, found: f64) -> Result<(), SettingError> {
+    SettingError::check((0.0..1.0).contains(&found), setting, found, "in [0, 1)")
 }
 
 /// The learning rate as a function of the step: warm-up, then steps down at the milestones.
@@ -238,29 +296,6 @@ impl Schedule {
             WarmupKind::Linear => factor + (1.0 - factor) * iteration as f64 / iterations as f64,
         }
     }
-}
-
-/// A [`Schedule`] as Burn's scheduler: gives the rate of one step after the other, times `factor`.
-#[derive(Debug, Clone)]
-pub(crate) struct ScheduleStepper {
-    pub schedule: Schedule,
-    pub factor: f64,
-    pub iteration: u64,
-}
-
-impl LrScheduler for ScheduleStepper {
-    fn step(&mut self) -> f64 {
-        let rate = self.schedule.at(self.iteration) * self.factor;
-        self.iteration += 1;
-        rate
-    }
-
-    // The step is the trainer's to remember: it builds the stepper at the step to resume from.
-    fn to_record(&self) -> LrSchedulerRecord {
-        LrSchedulerRecord::new()
-    }
-
-    fn load_record(&mut self, _record: LrSchedulerRecord) {}
 }
 
 #[cfg(test)]
@@ -308,18 +343,6 @@ mod tests {
     fn constant_warmup() {
         let s = recipe(WarmupKind::Constant).schedule(100);
         assert_eq!((s.at(0), s.at(3), s.at(4)), (0.002, 0.002, 0.01));
-    }
-
-    #[test]
-    fn the_stepper_starts_where_told() {
-        let schedule = recipe(WarmupKind::Linear).schedule(100);
-        let mut stepper = ScheduleStepper {
-            schedule: schedule.clone(),
-            factor: 2.0,
-            iteration: 74,
-        };
-        assert_eq!(stepper.step(), 2.0 * schedule.at(74));
-        assert_eq!(stepper.step(), 2.0 * schedule.at(75));
     }
 
     #[test]

@@ -1,391 +1,388 @@
-//! The training loop.
+//! A run from its settings to its last weights.
 
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::Device;
-use fcos_core::ClassList;
-use fcos_data::{Dataset, HealthReport, Loader};
 use fcos_eval::{CocoMetrics, Validation};
-use fcos_model::weights::{self, Checkpoint};
-use fcos_model::{DetectorConfig, Fcos, Pipeline};
+use fcos_loss::BatchCounts;
+use fcos_model::{Backbone, BackboneModel, DetectorConfig, Pipeline};
+
+use fcos_targets::Assigners;
 
 use crate::TrainError;
-use crate::batch::{BatchMaker, HostBatch};
-use crate::checkpoint::{CheckpointFolder, RunState};
+use crate::batch::HostBatch;
+use crate::batches::{BatchLoader, TrainBatches};
 use crate::config::TrainConfig;
-use crate::files::{io_error, write_atomically};
-use crate::learner::{Learner, StepLosses, optimizer};
+use crate::data::{TrainingData, load_validation};
+use crate::learner::{AddTerms, Learner, Step};
 use crate::log::{EvalRow, RowLog, StepRow, read_rows};
+use crate::observer::{FileHealth, Observer, RunPlan, RunSummary};
+use crate::run_folder::{BEST_WEIGHTS, EVALUATIONS, LAST_WEIGHTS, METRICS, RunFolder};
 
-/// The settings of a run, in its folder.
-pub const CONFIG_FILE: &str = "config.toml";
-/// The weights with the best AP so far (without a val set: the last ones).
-pub const BEST_WEIGHTS: &str = "best.safetensors";
-/// The weights after the last step.
-pub const LAST_WEIGHTS: &str = "last.safetensors";
-/// Losses by step, `.csv` and `.jsonl`.
-pub const METRICS: &str = "metrics";
-/// COCO metrics by evaluation, `.csv` and `.jsonl`.
-pub const EVALUATIONS: &str = "evaluations";
-
-/// What a run tells while it goes on; every method may stay empty.
-pub trait Observer {
-    /// The data is read and the model built; steps follow.
-    fn started(&mut self, _plan: &RunPlan) {}
-    /// A step is done.
-    fn stepped(&mut self, _row: &StepRow, _plan: &RunPlan) {}
-    /// This many of the val images have been predicted.
-    fn evaluating(&mut self, _done: usize, _images: usize) {}
-    /// An evaluation is done.
-    fn evaluated(&mut self, _iteration: u64, _metrics: &CocoMetrics) {}
-}
-
-/// An observer that says nothing.
-impl Observer for () {}
-
-/// What a run is about to do.
-#[derive(Debug, Clone)]
-pub struct RunPlan {
-    /// Steps of the whole run.
-    pub total_iterations: u64,
-    /// Steps done by an earlier process.
-    pub first_iteration: u64,
-    /// Images with boxes to train on.
-    pub train_images: usize,
-    /// Images to evaluate on.
-    pub val_images: usize,
-    /// Trainable and frozen parameters.
-    pub parameters: usize,
-    /// What was found in the training and the val annotations.
-    pub health: Vec<(PathBuf, HealthReport)>,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone)]
-pub struct RunSummary {
-    /// Metrics of the last evaluation.
-    pub metrics: Option<CocoMetrics>,
-    /// Best AP and the number of steps after which it was reached.
-    pub best: Option<(f64, u64)>,
-    /// Steps done by this process.
-    pub steps: u64,
-    /// Seconds that this process took.
-    pub seconds: f64,
-}
-
-/// A run: `Trainer::new(…)?.run(&mut observer)?`.
+/// A run: `Trainer::start(…)?.run(&mut observer)?`.
 ///
-/// The result is a function of the configuration and the data alone: a run that was killed and
-/// resumed ends with the same weights as one that never stopped (bit for bit where the backend's
-/// own arithmetic is reproducible, as flex's is).
-pub struct Trainer {
+/// The result is a function of the configuration and the data alone: a run that was stopped or
+/// killed and resumed ends with the same weights as one that never stopped (bit for bit where the
+/// backend's own arithmetic is reproducible, as flex's is).
+pub struct Trainer<B: BackboneModel = Backbone> {
     config: TrainConfig,
-    folder: PathBuf,
-    device: Device,
-    train: Arc<Dataset>,
+    folder: RunFolder,
+    data: TrainingData,
     validation: Option<Validation>,
-    learner: Learner,
-    state: RunState,
+    batches: TrainBatches,
+    learner: Learner<B>,
     plan: RunPlan,
 }
 
 impl Trainer {
-    /// Starts a run in `folder`, or goes on with the one that is there.
-    ///
-    /// With `resume` the settings are those saved in the folder; `config` counts only where there
-    /// is no run yet. A start that fails leaves no run behind.
+    /// Starts a run in a folder. A start that fails leaves no run behind.
     ///
     /// # Errors
     /// If the data can't be read or holds no box, settings contradict each other, the folder
-    /// can't be written, or it holds a run and `resume` is false.
-    pub fn new(
+    /// can't be written, or it holds a run.
+    pub fn start(
         config: TrainConfig,
-        folder: &Path,
-        resume: bool,
+        folder: impl AsRef<Path>,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let config = settled(config, folder, resume)?;
-        let (train, health) = load_train(&config)?;
-        let mut plan_health = vec![(config.data.train_annotations.clone(), health)];
-        let validation = load_validation(&config, train.classes())?;
-        plan_health.extend(
-            validation
-                .as_ref()
-                .map(|v| (v.annotations().to_path_buf(), v.health().clone())),
-        );
+        Self::start_with_backbone(config, folder, device)
+    }
 
-        let device = device.clone().autodiff();
-        let model = config.detector(&train).model;
-        let model = model.init_seeded(config.recipe.seed, &device)?;
-        let total = config.recipe.total_iterations(train.len());
-        let normalizer = config.loss.init_normalizer();
-        let fresh = RunState {
-            iteration: 0,
-            normalizer,
-            best: None,
-        };
-        let checkpoints = CheckpointFolder::new(folder);
-        let optimizer = optimizer(&config.recipe)?;
-        let (model, optimizer, state) = match checkpoints.load(model.clone(), optimizer.clone())? {
-            Some(loaded) => loaded,
-            None => (started(model, &config)?, optimizer, fresh),
-        };
+    /// Goes on with the run in a folder, with the settings that are saved there: from its latest
+    /// checkpoint, or from the start if it has not written one yet.
+    ///
+    /// # Errors
+    /// If there is no run, or its settings, data or checkpoint can't be read.
+    pub fn resume(folder: impl AsRef<Path>, device: &Device) -> Result<Self, TrainError> {
+        Self::resume_with_backbone(folder, device)
+    }
+}
+
+impl<B: BackboneModel> Trainer<B> {
+    /// As [`Trainer::start`], of a network on a backbone of the caller's own:
+    /// `Trainer::<MyBackbone>::start_with_backbone(…)`.
+    ///
+    /// # Errors
+    /// As [`Trainer::start`].
+    pub fn start_with_backbone(
+        config: TrainConfig,
+        folder: impl AsRef<Path>,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let folder = RunFolder::new(folder);
+        folder.check_free()?;
+        config.validate()?;
+        let trainer = Self::prepare(config, folder, device)?;
+        trainer.folder.create(&trainer.config)?;
+        Ok(trainer)
+    }
+
+    /// As [`Trainer::resume`], of a network on a backbone of the caller's own.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`].
+    pub fn resume_with_backbone(
+        folder: impl AsRef<Path>,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let folder = RunFolder::new(folder);
+        let config = folder.config()?;
+        Self::prepare(config, folder, device)
+    }
+
+    /// The stages between the settings and the first step: data, model, state, plan.
+    fn prepare(
+        config: TrainConfig,
+        folder: RunFolder,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let data = TrainingData::load(&config.data)?;
+        let validation = load_validation(&config.data, data.dataset.classes())?;
+        let batches = TrainBatches::new(data.dataset.clone(), &config)?;
+        let learner = initial_learner(&config, &data, &folder, device)?;
         let plan = RunPlan {
-            total_iterations: total,
-            first_iteration: state.iteration,
-            train_images: train.len(),
+            total_iterations: config.recipe.total_iterations(data.dataset.len()),
+            first_iteration: learner.state().iteration,
+            train_images: data.dataset.len(),
             val_images: validation.as_ref().map_or(0, Validation::len),
-            parameters: model.num_params(),
-            health: plan_health,
+            parameters: learner.model().num_params(),
+            health: health(&config, &data, validation.as_ref()),
         };
-        let loss = (config.loss.init(), state.normalizer);
-        let schedule = config.recipe.schedule(total);
-        let learner = Learner::new(
-            model,
-            optimizer,
-            loss,
-            &config.recipe,
-            schedule,
-            state.iteration,
-        )?;
-        save_settings(&config, folder)?;
         Ok(Self {
             config,
-            folder: folder.to_path_buf(),
-            device,
-            train: Arc::new(train),
+            folder,
+            data,
             validation,
+            batches,
             learner,
-            state,
             plan,
         })
     }
 
-    /// Trains to the end.
+    /// The settings of the run.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// With a rule of assignment of the caller's own: see [`Assigners::with_rule`].
+    #[must_use]
+    pub fn with_assigners(mut self, assigners: Assigners) -> Self {
+        self.batches = self.batches.with_assigners(assigners);
+        self
+    }
+
+    /// With losses of the caller's own: see [`Learner::with_terms`].
+    #[must_use]
+    pub fn with_terms(mut self, add: Arc<AddTerms>) -> Self {
+        self.learner = self.learner.with_terms(add);
+        self
+    }
+
+    /// Trains to the end, or until the observer stops it.
     ///
     /// # Errors
     /// If a loss or gradient is not finite, an image can't be read, or a file can't be written.
     /// The last checkpoint remains.
-    pub fn run(mut self, observer: &mut dyn Observer) -> Result<RunSummary, TrainError> {
+    pub fn run(self, observer: &mut dyn Observer) -> Result<RunSummary, TrainError> {
         observer.started(&self.plan);
-        let start = Instant::now();
-        let mut steps = RowLog::open::<StepRow>(&self.folder, METRICS, self.state.iteration)?;
-        let mut evals = RowLog::open::<EvalRow>(&self.folder, EVALUATIONS, self.state.iteration)?;
-        let mut evaluated = self.logged_evaluations()?;
-        let mut metrics = None;
-        let mut loader = self.loader()?;
-        let mut clock = Instant::now();
+        let mut run = Run::open(self, observer)?;
         loop {
             // After the step's checkpoint, so that a failure costs no step; before the first step, so
             // that an evaluation which a kill cut short is made up.
-            if self.evaluation_is_due() && evaluated < self.state.iteration {
-                metrics = self.evaluate(&mut evals, observer)?;
-                evaluated = self.state.iteration;
-                clock = Instant::now();
+            if run.evaluation_is_due() && run.evaluate()?.is_break() {
+                return run.stop();
             }
-            if self.is_last() {
-                return self.finish(metrics, start);
+            if run.trainer.is_last() {
+                return run.finish();
             }
-            let iteration = self.state.iteration;
-            let batch = next_batch(&mut loader, iteration)?;
-            let (positives, images) = (batch.counts.positives, batch.image_ids.len());
-            let losses = self.learner.step(batch.upload(&self.device), iteration)?;
-            self.state.iteration += 1;
-            let seconds = clock.elapsed().as_secs_f64();
-            clock = Instant::now();
-            let row = self.row(&losses, positives, images as f64 / seconds);
-            if self.is_due(self.config.recipe.log_every) {
-                steps.push(&row)?;
-            }
-            observer.stepped(&row, &self.plan);
-            if self.is_due(self.config.recipe.checkpoint_every) {
-                self.checkpoint()?;
+            if run.step()?.is_break() {
+                return run.stop();
             }
         }
     }
 
-    /// Takes note of the evaluations before this process, of which the last may be younger than the
-    /// checkpoint; the step after which it was made, 0 for none.
-    fn logged_evaluations(&mut self) -> Result<u64, TrainError> {
-        let rows: Vec<EvalRow> = read_rows(&self.folder.join(format!("{EVALUATIONS}.jsonl")))?;
-        for row in &rows {
-            self.state.take_note(row.stats.ap, row.iteration);
-        }
-        Ok(rows.last().map_or(0, |row| row.iteration))
-    }
-
-    fn finish(
-        self,
-        metrics: Option<CocoMetrics>,
-        start: Instant,
-    ) -> Result<RunSummary, TrainError> {
-        self.save_weights(LAST_WEIGHTS)?;
-        if self.state.best.is_none() {
-            self.save_weights(BEST_WEIGHTS)?;
-        }
-        Ok(RunSummary {
-            metrics,
-            best: self.state.best,
-            steps: self.state.iteration - self.plan.first_iteration,
-            seconds: start.elapsed().as_secs_f64(),
-        })
-    }
-
-    fn loader(&self) -> Result<Loader<Result<HostBatch, TrainError>>, TrainError> {
-        let recipe = &self.config.recipe;
-        let maker = BatchMaker::new(self.train.clone(), &self.config)?;
-        let range = self.state.iteration..self.plan.total_iterations;
-        let (threads, queue) = (recipe.loader_threads, recipe.loader_queue);
-        Loader::start(range, threads, queue, move |i| maker.make(i)).map_err(|e| {
-            TrainError::Loader {
-                iteration: self.state.iteration,
-                reason: e.to_string(),
-            }
-        })
+    fn iteration(&self) -> u64 {
+        self.learner.state().iteration
     }
 
     /// Whether something done every so many steps is to be done now, as it is at the end.
     fn is_due(&self, every: u64) -> bool {
-        self.state.iteration.is_multiple_of(every) || self.is_last()
-    }
-
-    fn evaluation_is_due(&self) -> bool {
-        let every = self.config.recipe.eval_every;
-        every.map_or(self.is_last(), |every| self.is_due(every))
+        self.iteration().is_multiple_of(every) || self.is_last()
     }
 
     fn is_last(&self) -> bool {
-        self.state.iteration >= self.plan.total_iterations
+        self.iteration() >= self.plan.total_iterations
     }
 
-    fn row(&self, losses: &StepLosses, positives: f32, images_per_second: f64) -> StepRow {
-        let seen = self.state.iteration as f64 * self.config.recipe.batch_size as f64;
-        let [cls, bbox, centerness] = [losses.cls, losses.bbox, losses.centerness].map(f64::from);
+    fn save_weights(&self, name: &str) -> Result<(), TrainError> {
+        let file = self.folder.file(name);
+        Ok(self.detector_config().save(&file, self.learner.model())?)
+    }
+
+    fn detector_config(&self) -> DetectorConfig {
+        self.config.detector(&self.data.dataset)
+    }
+}
+
+impl<B: BackboneModel> std::fmt::Debug for Trainer<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trainer")
+            .field("folder", &self.folder)
+            .field("plan", &self.plan)
+            .field("learner", &self.learner)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The learner with the run's latest checkpoint, or with the weights that the settings name.
+fn initial_learner<B: BackboneModel>(
+    config: &TrainConfig,
+    data: &TrainingData,
+    folder: &RunFolder,
+    device: &Device,
+) -> Result<Learner<B>, TrainError> {
+    let total = config.recipe.total_iterations(data.dataset.len());
+    let checkpoints = folder.checkpoints();
+    if checkpoints.latest()?.is_none() {
+        let model = config.init_model(&data.dataset, device)?;
+        return Ok(Learner::new(model, config, total));
+    }
+    let model = config.seeded_model(&data.dataset, device)?;
+    let mut learner = Learner::new(model, config, total);
+    checkpoints.load_latest(learner.state_mut())?;
+    Ok(learner)
+}
+
+fn health(
+    config: &TrainConfig,
+    data: &TrainingData,
+    validation: Option<&Validation>,
+) -> Vec<FileHealth> {
+    let train = FileHealth {
+        annotations: config.data.train_annotations.clone(),
+        report: data.health.clone(),
+    };
+    let val = validation.map(|v| FileHealth {
+        annotations: v.annotations().to_path_buf(),
+        report: v.health().clone(),
+    });
+    [train].into_iter().chain(val).collect()
+}
+
+/// A trainer at work: its open files, its batches, and what it remembers from step to step.
+struct Run<'a, B: BackboneModel> {
+    trainer: Trainer<B>,
+    observer: &'a mut dyn Observer,
+    batches: BatchLoader,
+    steps: RowLog,
+    evaluations: RowLog,
+    /// The steps after which the last evaluation was made, 0 for none.
+    evaluated: u64,
+    /// The steps of the last checkpoint.
+    checkpointed: u64,
+    metrics: Option<CocoMetrics>,
+    started: Instant,
+    /// When the last step ended, or what came after it.
+    clock: Instant,
+}
+
+impl<'a, B: BackboneModel> Run<'a, B> {
+    fn open(mut trainer: Trainer<B>, observer: &'a mut dyn Observer) -> Result<Self, TrainError> {
+        let started = Instant::now();
+        let first = trainer.iteration();
+        let folder = trainer.folder.path();
+        let steps = RowLog::open::<StepRow>(folder, METRICS, first)?;
+        let evaluations = RowLog::open::<EvalRow>(folder, EVALUATIONS, first)?;
+        // The last evaluation may be younger than the checkpoint, which knows nothing of it then.
+        let rows: Vec<EvalRow> = read_rows(&trainer.folder.file(&format!("{EVALUATIONS}.jsonl")))?;
+        for row in &rows {
+            trainer
+                .learner
+                .state_mut()
+                .note_evaluation(row.stats.ap, row.iteration);
+        }
+        Ok(Self {
+            batches: trainer.batches.load(first..trainer.plan.total_iterations)?,
+            trainer,
+            observer,
+            steps,
+            evaluations,
+            evaluated: rows.last().map_or(0, |row| row.iteration),
+            checkpointed: first,
+            metrics: None,
+            started,
+            clock: Instant::now(),
+        })
+    }
+
+    fn step(&mut self) -> Result<ControlFlow<()>, TrainError> {
+        let batch = self.next_batch()?;
+        let (counts, images) = (batch.counts, batch.image_ids.len());
+        let step = self.trainer.learner.step(vec![batch])?;
+        let seconds = self.clock.elapsed().as_secs_f64();
+        self.clock = Instant::now();
+        let row = self.row(step, counts, images as f64 / seconds);
+        let recipe = &self.trainer.config.recipe;
+        if self.trainer.is_due(recipe.log_every) {
+            self.steps.push(&row)?;
+        }
+        let flow = self.observer.stepped(&row, &self.trainer.plan);
+        if flow.is_break() || !self.trainer.is_due(recipe.checkpoint_every) {
+            return Ok(flow);
+        }
+        self.checkpoint()
+    }
+
+    fn checkpoint(&mut self) -> Result<ControlFlow<()>, TrainError> {
+        let checkpoints = self.trainer.folder.checkpoints();
+        checkpoints.save(self.trainer.learner.state())?;
+        self.checkpointed = self.trainer.iteration();
+        Ok(self.observer.checkpointed(self.checkpointed))
+    }
+
+    fn next_batch(&mut self) -> Result<HostBatch, TrainError> {
+        let ended = || TrainError::Loader {
+            iteration: self.trainer.iteration(),
+            reason: "it ended early".into(),
+        };
+        self.batches.next().ok_or_else(ended)?
+    }
+
+    fn row(&self, step: Step, counts: BatchCounts, images_per_second: f64) -> StepRow {
+        let Trainer { config, plan, .. } = &self.trainer;
+        let iteration = self.trainer.iteration();
+        let seen = iteration as f64 * config.recipe.batch_size as f64;
         StepRow {
-            iteration: self.state.iteration,
-            epoch: seen / self.plan.train_images as f64,
-            learning_rate: losses.learning_rate,
-            loss: cls + bbox + centerness,
-            loss_cls: cls,
-            loss_bbox: bbox,
-            loss_centerness: centerness,
-            positives: f64::from(positives),
-            grad_norm: f64::from(losses.grad_norm),
+            iteration,
+            epoch: seen / plan.train_images as f64,
+            learning_rate: step.learning_rate,
+            loss: step.losses.iter().map(|loss| loss.value).sum(),
+            losses: step.losses,
+            positives: f64::from(counts.positives),
+            grad_norm: f64::from(step.grad_norm),
             images_per_second,
         }
     }
 
-    fn evaluate(
-        &mut self,
-        evals: &mut RowLog,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<CocoMetrics>, TrainError> {
-        let Some(validation) = &self.validation else {
-            return Ok(None);
+    fn evaluation_is_due(&self) -> bool {
+        let trainer = &self.trainer;
+        let every = trainer.config.recipe.eval_every;
+        let due = every.map_or(trainer.is_last(), |every| trainer.is_due(every));
+        due && self.evaluated < trainer.iteration()
+    }
+
+    fn evaluate(&mut self) -> Result<ControlFlow<()>, TrainError> {
+        let trainer = &mut self.trainer;
+        let iteration = trainer.iteration();
+        self.evaluated = iteration;
+        let Some(validation) = &trainer.validation else {
+            return Ok(ControlFlow::Continue(()));
         };
-        let pipeline = Pipeline::new(self.learner.model()?.clone(), self.detector_config());
-        let mut progress = |done| observer.evaluating(done, validation.len());
+        let pipeline = Pipeline::new(trainer.learner.model().clone(), trainer.detector_config());
+        let mut progress = |done| self.observer.evaluating(done, validation.len());
         let metrics = validation.evaluate(&pipeline, &mut progress)?;
-        let iteration = self.state.iteration;
         // The row comes last: it says that there is nothing left to do.
-        if self.state.take_note(metrics.stats.ap, iteration) {
-            self.save_weights(BEST_WEIGHTS)?;
+        let state = trainer.learner.state_mut();
+        if state.note_evaluation(metrics.stats.ap, iteration) {
+            trainer.save_weights(BEST_WEIGHTS)?;
         }
-        let stats = metrics.stats;
-        evals.push(&EvalRow { iteration, stats })?;
-        observer.evaluated(iteration, &metrics);
-        Ok(Some(metrics))
-    }
-
-    fn checkpoint(&mut self) -> Result<(), TrainError> {
-        self.state.normalizer = self.learner.normalizer;
-        let folder = CheckpointFolder::new(&self.folder);
-        folder.save(self.learner.model()?, &self.learner.optimizer, &self.state)
-    }
-
-    fn save_weights(&self, name: &str) -> Result<(), TrainError> {
-        let model: &Fcos = self.learner.model()?;
-        Ok(self
-            .detector_config()
-            .save(&self.folder.join(name), model)?)
-    }
-
-    fn detector_config(&self) -> DetectorConfig {
-        self.config.detector(&self.train)
-    }
-}
-
-fn next_batch(
-    loader: &mut Loader<Result<HostBatch, TrainError>>,
-    iteration: u64,
-) -> Result<HostBatch, TrainError> {
-    match loader.next() {
-        Some(Ok(batch)) => batch,
-        Some(Err(e)) => Err(TrainError::Loader {
+        self.evaluations.push(&EvalRow {
             iteration,
-            reason: e.to_string(),
-        }),
-        None => Err(TrainError::Loader {
-            iteration,
-            reason: "it ended early".into(),
-        }),
+            stats: metrics.stats,
+        })?;
+        let flow = self.observer.evaluated(iteration, &metrics);
+        self.metrics = Some(metrics);
+        self.clock = Instant::now();
+        Ok(flow)
     }
-}
 
-/// The model with the weights that the settings name, if they name some.
-fn started(model: Fcos, config: &TrainConfig) -> Result<Fcos, TrainError> {
-    if let Some(path) = &config.start_weights {
-        return Ok(weights::load_into(path, model)?);
+    /// Ends with a checkpoint of the last step, which may have one already.
+    fn stop(mut self) -> Result<RunSummary, TrainError> {
+        if self.checkpointed < self.trainer.iteration() {
+            // It is the end, whatever the answer.
+            let _ = self.checkpoint()?;
+        }
+        Ok(self.summary(true))
     }
-    match &config.backbone_weights {
-        Some(path) => Ok(Checkpoint::read(path)?.into_backbone(model, &config.preprocess)?),
-        None => Ok(model),
-    }
-}
 
-fn load_train(config: &TrainConfig) -> Result<(Dataset, HealthReport), TrainError> {
-    let data = &config.data;
-    let (mut dataset, mut health) = Dataset::read(&data.train_annotations, &data.train_images)?;
-    dataset.check_images(&mut health);
-    let dataset = dataset.filter_empty();
-    if dataset.is_empty() {
-        return Err(TrainError::NothingToLearn { health });
+    fn finish(self) -> Result<RunSummary, TrainError> {
+        self.trainer.save_weights(LAST_WEIGHTS)?;
+        if self.trainer.learner.state().best.is_none() {
+            self.trainer.save_weights(BEST_WEIGHTS)?;
+        }
+        Ok(self.summary(false))
     }
-    Ok((dataset, health))
-}
 
-/// The val set that the settings name, if they name one; its classes must be `classes`.
-fn load_validation(
-    config: &TrainConfig,
-    classes: &ClassList,
-) -> Result<Option<Validation>, TrainError> {
-    let data = &config.data;
-    let images = data.val_images.as_ref().unwrap_or(&data.train_images);
-    let open = |annotations| Validation::open(annotations, images, classes);
-    Ok(data.val_annotations.as_ref().map(open).transpose()?)
-}
-
-/// The settings that count: those saved with the run where it is resumed, else the given ones.
-fn settled(config: TrainConfig, folder: &Path, resume: bool) -> Result<TrainConfig, TrainError> {
-    let file = folder.join(CONFIG_FILE);
-    match (file.exists(), resume) {
-        (true, true) => TrainConfig::load(&file.to_string_lossy(), &[]),
-        (true, false) => Err(TrainError::RunExists {
-            path: folder.to_path_buf(),
-        }),
-        (false, _) => config.validate().map(|()| config),
+    fn summary(self, stopped: bool) -> RunSummary {
+        RunSummary {
+            best: self.trainer.learner.state().best,
+            steps: self.trainer.iteration() - self.trainer.plan.first_iteration,
+            seconds: self.started.elapsed().as_secs_f64(),
+            metrics: self.metrics,
+            stopped,
+        }
     }
-}
-
-/// Makes the folder a run's, unless it is one.
-fn save_settings(config: &TrainConfig, folder: &Path) -> Result<(), TrainError> {
-    let file = folder.join(CONFIG_FILE);
-    if file.exists() {
-        return Ok(());
-    }
-    let text = config.to_toml()?;
-    std::fs::create_dir_all(folder).map_err(|e| io_error(folder, e))?;
-    write_atomically(&file, &text)
 }

@@ -1,0 +1,242 @@
+//! What a run has to remember, as parts with names.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::optim::{ModuleOptimizer, OptimizerRecord};
+use burn::store::ModuleRecord;
+use burn::store::burn_pack::Reader;
+use burn::tensor::Bytes;
+use fcos_loss::NormalizerState;
+use fcos_model::{Backbone, BackboneModel, Fcos};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::TrainError;
+
+/// The state of a run: everything that it needs to go on as if it had never stopped. The order of
+/// images and their augmentation are functions of the recipe's seed and the step, so there is no
+/// generator's state to keep.
+#[derive(Clone)]
+pub struct TrainState<B: BackboneModel = Backbone> {
+    /// Missing only while the optimiser has it.
+    model: Option<Fcos<B>>,
+    /// The optimiser, with its momenta.
+    pub optimizer: ModuleOptimizer,
+    /// Moving averages of what divides the losses.
+    pub normalizer: NormalizerState,
+    /// Steps done.
+    pub iteration: u64,
+    /// The best evaluation so far. A checkpoint is written before the evaluation after its step,
+    /// which is in the log alone.
+    pub best: Option<Best>,
+}
+
+/// The best evaluation of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Its AP.
+    pub ap: f64,
+    /// The steps after which it was reached.
+    pub iteration: u64,
+}
+
+/// One part of a state: its name, and how it is read out and put back.
+pub(crate) struct Part<B: BackboneModel> {
+    pub name: &'static str,
+    pub content: Content<B>,
+}
+
+/// What a part is made of, and so where a checkpoint keeps it.
+pub(crate) enum Content<B: BackboneModel> {
+    /// Tensors, in a file of their own.
+    Tensors {
+        read: fn(&TrainState<B>) -> Result<Bytes, String>,
+        write: fn(&mut TrainState<B>, Bytes) -> Result<(), String>,
+    },
+    /// A few numbers, which stand beside each other in one file.
+    Value {
+        read: fn(&TrainState<B>) -> Result<Value, String>,
+        write: fn(&mut TrainState<B>, Value) -> Result<(), String>,
+    },
+}
+
+impl<B: BackboneModel> TrainState<B> {
+    /// The parts. Whatever else a run is to remember becomes a field and an entry here.
+    pub(crate) const PARTS: [Part<B>; 5] = [
+        Part {
+            name: "model",
+            content: Content::Tensors {
+                read: |state| {
+                    // `valid` takes in the last step's batch statistics, which wait for their update.
+                    text_error(state.model().valid().into_record().into_bytes())
+                },
+                write: |state, bytes| {
+                    let record = text_error(ModuleRecord::from_bytes(bytes))?;
+                    let model = state.model().clone().try_load_record(record);
+                    state.model = Some(text_error(model)?);
+                    Ok(())
+                },
+            },
+        },
+        Part {
+            name: "optimizer",
+            content: Content::Tensors {
+                read: |state| text_error(state.optimizer.into_bytes()),
+                write: |state, bytes| {
+                    state.optimizer = load_optimizer(state.optimizer.clone(), bytes)?;
+                    Ok(())
+                },
+            },
+        },
+        Part::value(
+            "normalizer",
+            |state| to_value(&state.normalizer),
+            |state, value| from_value(value, &mut state.normalizer),
+        ),
+        Part::value(
+            "iteration",
+            |state| to_value(&state.iteration),
+            |state, value| from_value(value, &mut state.iteration),
+        ),
+        Part::value(
+            "best",
+            |state| to_value(&state.best),
+            |state, value| from_value(value, &mut state.best),
+        ),
+    ];
+
+    /// The state before the first step.
+    pub fn new(model: Fcos<B>, optimizer: ModuleOptimizer, normalizer: NormalizerState) -> Self {
+        Self {
+            model: Some(model),
+            optimizer,
+            normalizer,
+            iteration: 0,
+            best: None,
+        }
+    }
+
+    /// The weights being trained.
+    pub fn model(&self) -> &Fcos<B> {
+        let model = self.model.as_ref();
+        model.expect("`update_model` alone takes the model, and puts it back")
+    }
+
+    /// Makes another model of the present one.
+    pub(crate) fn update_model(
+        &mut self,
+        update: impl FnOnce(Fcos<B>, &mut ModuleOptimizer) -> Fcos<B>,
+    ) {
+        if let Some(model) = self.model.take() {
+            self.model = Some(update(model, &mut self.optimizer));
+        }
+    }
+
+    /// Takes note of an evaluation after the steps done; whether it is the best so far.
+    pub fn note_evaluation(&mut self, ap: f64, iteration: u64) -> bool {
+        let better = self.best.is_none_or(|best| ap > best.ap);
+        if better {
+            self.best = Some(Best { ap, iteration });
+        }
+        better
+    }
+
+    /// The names of the parts in which two states differ, bit for bit.
+    ///
+    /// # Errors
+    /// If a part's tensors can't be read from their device.
+    pub fn differences(&self, other: &Self) -> Result<Vec<&'static str>, TrainError> {
+        let mut different = Vec::new();
+        for part in &Self::PARTS {
+            let same = match part.content {
+                Content::Tensors { read, .. } => {
+                    let content = |state| read(state).and_then(by_path);
+                    content(self).and_then(|ours| Ok(ours == content(other)?))
+                }
+                Content::Value { read, .. } => Ok(read(self) == read(other)),
+            };
+            if !same.map_err(|reason| part.error(reason))? {
+                different.push(part.name);
+            }
+        }
+        Ok(different)
+    }
+}
+
+impl<B: BackboneModel> std::fmt::Debug for TrainState<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TrainState")
+            .field("normalizer", &self.normalizer)
+            .field("iteration", &self.iteration)
+            .field("best", &self.best)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: BackboneModel> Part<B> {
+    const fn value(
+        name: &'static str,
+        read: fn(&TrainState<B>) -> Result<Value, String>,
+        write: fn(&mut TrainState<B>, Value) -> Result<(), String>,
+    ) -> Self {
+        let content = Content::Value { read, write };
+        Self { name, content }
+    }
+
+    pub fn error(&self, reason: String) -> TrainError {
+        TrainError::State {
+            part: self.name,
+            reason,
+        }
+    }
+}
+
+/// Burn passes over what it can't use, such as another optimiser's state.
+fn load_optimizer(optimizer: ModuleOptimizer, bytes: Bytes) -> Result<ModuleOptimizer, String> {
+    let record = text_error(OptimizerRecord::from_bytes(bytes))?;
+    let expected = record.len();
+    let optimizer = optimizer.load_record(record);
+    let found = optimizer.to_record().len();
+    if found == expected {
+        Ok(optimizer)
+    } else {
+        Err(format!(
+            "the state of another optimiser: {found} of {expected} tensors are of use"
+        ))
+    }
+}
+
+/// A record's content by the paths of the parameters. (Its own names begin with numbers that each
+/// model draws anew, and the order is left open.)
+fn by_path(bytes: Bytes) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let reader = text_error(Reader::from_bytes(bytes))?;
+    let path = |name: &str| {
+        let parts = name.split_once('.');
+        let known = parts.and_then(|(id, rest)| Some((reader.metadata().get(id)?, rest)));
+        known.map_or(name.to_string(), |(path, rest)| format!("{path}.{rest}"))
+    };
+    let mut content = BTreeMap::new();
+    for name in reader.tensor_names() {
+        content.insert(path(name), text_error(reader.tensor_data(name))?);
+    }
+    for (name, scalar) in reader.scalars() {
+        content.insert(path(name), format!("{scalar:?}").into_bytes());
+    }
+    Ok(content)
+}
+
+fn to_value(value: &impl Serialize) -> Result<Value, String> {
+    text_error(serde_json::to_value(value))
+}
+
+fn from_value<T: DeserializeOwned>(value: Value, place: &mut T) -> Result<(), String> {
+    *place = text_error(serde_json::from_value(value))?;
+    Ok(())
+}
+
+fn text_error<T>(result: Result<T, impl ToString>) -> Result<T, String> {
+    result.map_err(|e| e.to_string())
+}
