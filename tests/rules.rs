@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use fcos::model::BoxActivation;
-use fcos::targets::AssignRule;
+use fcos::targets::{AssignConfig, AssignRule, Assigner};
 use fcos::train::{LAST_WEIGHTS, Observer, RunPlan, StepRow, Trainer};
+use fcos::{BBox, Locations, Size};
 use fcos::{Detector, DeviceSpec};
 use fcos_tests::tiny_run;
 
@@ -46,6 +47,38 @@ fn trained(folder: &Path, rule: AssignRule, activation: BoxActivation) -> Vec<St
 
 fn mean(rows: &[StepRow], value: impl Fn(&StepRow) -> f64) -> f64 {
     rows.iter().map(value).sum::<f64>() / rows.len() as f64
+}
+
+/// A pyramid from stride 4 on learns its finest level's boxes there, and its weights predict.
+#[test]
+fn a_pyramid_from_stride_4_trains() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let mut config = tiny_run(temp.path(), 3);
+    config.model.fpn.first_stride = 4;
+    let strides = config.model.strides();
+    config.assign = AssignConfig::torchvision(&strides);
+    let size = Size {
+        width: 96,
+        height: 64,
+    };
+    let locations = Locations::new(size, &strides, config.location_rule);
+    let assigner = Assigner::new(&config.assign, &locations).expect("six ranges");
+    let targets = assigner.assign(&[BBox::new(20.0, 20.0, 32.0, 32.0)], &[0]);
+    let matched = targets.expect("a box").matched;
+    let positive = |level| {
+        let range = locations.level_range(level);
+        matched[range].iter().filter(|&&index| index >= 0).count()
+    };
+    assert!(positive(0) > 0);
+    assert_eq!((1..strides.len()).map(positive).sum::<usize>(), 0);
+
+    let device = DeviceSpec::Flex.device().expect("flex is compiled in");
+    let run = temp.path().join("run");
+    let trainer = Trainer::new(config, &run, false, &device).expect("starts");
+    let summary = trainer.run(&mut Rows::default()).expect("trains");
+    assert!(summary.metrics.is_some(), "the val images are predicted");
+    let detector = Detector::load(run.join(LAST_WEIGHTS), &device).expect("loads");
+    assert_eq!(detector.config().model.strides(), strides);
 }
 
 /// Both rules see the same images, so their positives differ only by the rule.

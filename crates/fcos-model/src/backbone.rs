@@ -57,7 +57,7 @@ pub struct FeatureMap {
 /// impl BackboneModel for Strided {
 ///     fn init(config: &BackboneConfig, init: &Init) -> Result<Self, ConfigError> {
 ///         let Settings { width } = config.own_settings("strided")?;
-///         let layer = |i| {
+///         let layer = |i: usize| {
 ///             let input = if i == 0 { 3 } else { width << (i - 1) };
 ///             ConvNorm::new(ConvSize::new([input, width << i], 3).stride(2), 1e-5, init)
 ///         };
@@ -65,7 +65,7 @@ pub struct FeatureMap {
 ///     }
 ///
 ///     fn features(&self) -> Vec<FeatureMap> {
-///         let map = |i| FeatureMap { channels: self.width << i, stride: 2 << i };
+///         let map = |i: usize| FeatureMap { channels: self.width << i, stride: 2 << i };
 ///         (2..5).map(map).collect() // strides 8, 16, 32
 ///     }
 ///

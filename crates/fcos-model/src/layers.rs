@@ -229,3 +229,48 @@ impl ConvNorm {
 pub fn max_pool(x: Tensor<4>) -> Tensor<4> {
     ops::max_pool(x)
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution as Random;
+    use burn::tensor::module::conv2d;
+    use burn::tensor::ops::ConvOptions;
+
+    use super::*;
+
+    /// A layer's own stride, padding, dilation and groups, against Burn's convolution.
+    #[test]
+    fn convolutions_are_computed_with_their_own_sizes() {
+        let device = Device::flex();
+        let init = Init::new(0, &device);
+        let x = Tensor::<4>::random([2, 4, 13, 17], Random::Normal(0.0, 1.0), &device);
+        let new = |kernel| ConvSize::new([4, 6], kernel);
+        // A size, and the stride, padding, dilation and groups that it should have.
+        let cases = [
+            (new(3), [1, 1, 1, 1]),
+            (new(3).padding(0), [1, 0, 1, 1]),
+            (new(5).stride(2).padding(1), [2, 1, 1, 1]),
+            (new(3).dilation(2), [1, 2, 2, 1]),
+            (new(3).dilation(3).padding(1).groups(2), [1, 1, 3, 2]),
+        ];
+        for (size, [stride, padding, dilation, groups]) in cases {
+            let weights = init.weights(size.weights(), size.he_normal());
+            let conv = Conv {
+                weight: weights.clone(),
+                ..Conv::new(size, size.he_normal(), &init).with_bias(0.5, &init)
+            };
+            let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], groups);
+            let bias = Some(Tensor::full([6], 0.5, &device));
+            let expected = conv2d(x.clone(), weights.val(), bias, options);
+            let found = conv.forward(x.clone(), Activation::Nothing);
+            assert_eq!(found.dims(), expected.dims(), "{size:?}");
+            let [found, expected] =
+                [found, expected].map(|x| x.into_data().try_into_vec::<f32>().expect("f32"));
+            let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+            assert!(
+                off.max_by(f32::total_cmp).is_some_and(|off| off < 1e-5),
+                "{size:?}"
+            );
+        }
+    }
+}

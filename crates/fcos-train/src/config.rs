@@ -256,7 +256,7 @@ fn overridden<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fcos_model::BoxActivation;
+    use fcos_model::{Arch, BackboneConfig, BoxActivation};
 
     #[test]
     fn every_preset_loads_and_survives_a_round_trip() {
@@ -289,6 +289,28 @@ mod tests {
             config.assign.size_ranges,
             [[0.0, 32.0], [32.0, 64.0], [64.0, f32::INFINITY]]
         );
+    }
+
+    /// Settings of a backbone that another program defines are read, kept and written.
+    #[test]
+    fn the_backbone_is_told_by_its_family() {
+        let sets = ["model.backbone.family=resnet", "model.backbone.arch=r18"];
+        let resnet = TrainConfig::load("r50-1x", &sets.map(String::from)).expect("loads");
+        let resnet = resnet.model.backbone.as_resnet().expect("a ResNet").clone();
+        assert_eq!((resnet.arch, resnet.frozen_stages), (Arch::ResNet18, 2));
+        let sets = [
+            "model.backbone.family=own",
+            "model.backbone.name=strided",
+            "model.backbone.settings.widths=[8, 16]",
+        ];
+        let own = TrainConfig::load("demo", &sets.map(String::from)).expect("loads");
+        let BackboneConfig::Own(backbone) = &own.model.backbone else {
+            panic!("{:?}", own.model.backbone)
+        };
+        assert_eq!(backbone.name, "strided");
+        assert_eq!(backbone.settings["widths"], serde_json::json!([8, 16]));
+        let text = own.to_toml().expect("writes");
+        assert_eq!(TrainConfig::parse(&text, "text", &[]).expect("reads"), own);
     }
 
     /// sfzhang15/ATSS: the box loss counts twice, and boxes are offsets of an anchor or distances.
@@ -325,6 +347,9 @@ mod tests {
             ("demo", "recipe.seed=9223372036854775808", "seed"),
             ("demo", "model.fpn.channels=0", "fpn.channels"),
             ("demo", "model.head.gn_groups=7", "groups"),
+            ("demo", "model.backbone.family=vgg", "vgg"),
+            ("demo", "model.backbone.depth=50", "depth"),
+            ("demo", "model.fpn.first_stride=5", "fpn.first_stride"),
             ("demo", "preprocess.pad_multiple=1000000", "pad_multiple"),
             ("demo", "augment.horizontal_flip=7", "horizontal_flip"),
             (

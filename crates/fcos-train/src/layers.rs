@@ -5,10 +5,17 @@ use serde_json::{Map, Value};
 /// What is written for an option that is off: TOML has no null.
 const NONE: &str = "none";
 
-/// Lays `over` on `base`: tables are merged, everything else is replaced.
+/// The entry of a table that says what else may stand in it.
+const FAMILY: &str = "family";
+
+/// Lays `over` on `base`: tables are merged, everything else is replaced. So is a table of another
+/// family, with which it shares no settings.
 pub(crate) fn merge(base: &mut Value, over: Value) {
+    let changes_family = over
+        .get(FAMILY)
+        .is_some_and(|family| base.get(FAMILY) != Some(family));
     match (base, over) {
-        (Value::Object(base), Value::Object(over)) => {
+        (Value::Object(base), Value::Object(over)) if !changes_family => {
             for (key, value) in over {
                 merge(base.entry(key).or_insert(Value::Null), value);
             }
@@ -77,6 +84,16 @@ mod tests {
         let mut base = json!({"a": {"b": 1, "c": [1, 2]}, "d": 2});
         merge(&mut base, json!({"a": {"c": [3]}, "d": null, "e": 5}));
         assert_eq!(base, json!({"a": {"b": 1, "c": [3]}, "d": null, "e": 5}));
+    }
+
+    #[test]
+    fn another_family_replaces_the_table() {
+        let mut base = json!({"a": {"family": "x", "b": 1}});
+        merge(&mut base, json!({"a": {"family": "x", "c": 2}}));
+        assert_eq!(base, json!({"a": {"family": "x", "b": 1, "c": 2}}));
+        merge(&mut base, json!({"a": {"family": "y"}}));
+        merge(&mut base, json!({"a": {"d": 3}}));
+        assert_eq!(base, json!({"a": {"family": "y", "d": 3}}));
     }
 
     #[test]

@@ -328,6 +328,42 @@ fn stems_are_adapted_to_the_pixels() {
     }
 }
 
+#[test]
+fn a_stem_that_is_not_known_is_not_taken_for_adapted() {
+    let start = |preprocess: &PreprocessConfig, tensors: NamedTensors| {
+        let model = FcosConfig::default().init(&Device::flex()).expect("valid");
+        let checkpoint = Checkpoint::from_tensors("file", tensors).expect("known");
+        checkpoint
+            .into_backbone(model, preprocess)
+            .expect_err("no stem")
+    };
+    let [rgb, bgr] = [PreprocessConfig::default(), PreprocessConfig::adelaidet()];
+    let without = |key: &str| {
+        let mut tensors = published("imagenet_r50");
+        tensors.remove(key).expect("there before");
+        tensors
+    };
+    for key in ["conv1.weight", "bn1.running_mean"] {
+        let error = start(&bgr, without(key));
+        assert!(
+            matches!(error, WeightsError::UnknownStem { .. }),
+            "{key}: {error}"
+        );
+        let error = start(&rgb, without(key));
+        assert!(
+            matches!(error, WeightsError::Tensors { .. }),
+            "{key}: {error}"
+        );
+    }
+    let mut grey = published("imagenet_r50");
+    grey.insert(
+        "conv1.weight".into(),
+        TensorData::new(vec![1f32; 64 * 49], [64, 1, 7, 7]),
+    );
+    let error = start(&bgr, grey);
+    assert!(matches!(error, WeightsError::UnknownStem { .. }), "{error}");
+}
+
 /// The first layer's outputs that see no padding, of this picture as `preprocess` gives it.
 fn stem_outputs(tensors: &NamedTensors, preprocess: &PreprocessConfig, eps: f64) -> Vec<f32> {
     const SIDE: usize = 15;

@@ -246,6 +246,21 @@ fn every_preset_name_is_a_preset() {
     }
 }
 
+/// The name that was a training preset's too.
+#[test]
+fn an_ambiguous_name_says_what_to_take() {
+    for name in ["atss", "atss-r101"] {
+        let error = FcosConfig::preset(name).expect_err(name);
+        assert!(
+            matches!(error, ConfigError::RenamedPreset { .. }),
+            "{error}"
+        );
+        for instead in ["atss-anchor", "atss-point"] {
+            assert!(error.to_string().contains(instead), "{error}");
+        }
+    }
+}
+
 #[test]
 fn units_and_strides() {
     let mut config = FcosConfig::official_orig(Arch::ResNet50);

@@ -1,7 +1,9 @@
 //! The network as its users see it. One binary, since linking takes longer than testing.
 #![allow(clippy::unwrap_used)]
 
+mod backbones;
 mod checkpoints;
+mod compat;
 mod config;
 mod golden;
 mod network;
