@@ -62,7 +62,8 @@ fn a_pyramid_from_stride_4_trains() {
         height: 64,
     };
     let locations = Locations::new(size, &strides, config.location_rule);
-    let assigner = Assigner::new(&config.assign, &locations).expect("six ranges");
+    let unit = config.model.distance_unit();
+    let assigner = Assigner::new(&config.assign, &locations, unit).expect("six ranges");
     let targets = assigner.assign(&[BBox::new(20.0, 20.0, 32.0, 32.0)], &[0]);
     let matched = targets.expect("a box").matched;
     let positive = |level| {
