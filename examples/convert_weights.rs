@@ -27,7 +27,7 @@ use clap::Parser;
 use fcos::LocationRule;
 use fcos::data::PreprocessConfig;
 use fcos::model::NamedShape;
-use fcos::model::weights::{self, Checkpoint, WeightsError};
+use fcos::model::weights::{self, Checkpoint};
 use fcos::postprocess::PostprocessConfig;
 use fcos::train::with_settings;
 use fcos::{ClassList, DetectorConfig, DeviceSpec, FcosConfig};
@@ -193,9 +193,7 @@ fn inspect(file: &Path) -> Result<String> {
     let name = file.display();
     let ours = match weights::read(file) {
         Ok(ours) => ours,
-        Err(WeightsError::NoMetadata { .. } | WeightsError::NotSafetensors { .. }) => {
-            return inspect_checkpoint(file);
-        }
+        Err(error) if error.is_foreign() => return inspect_checkpoint(file),
         Err(error) => return Err(error.into()),
     };
     let config: DetectorConfig = serde_json::from_value(ours.metadata)

@@ -113,7 +113,7 @@ impl Validation {
                 Ok(image) => {
                     let mut batch = pipeline.predict(&[&image])?;
                     let found = batch.detections.remove(0);
-                    dropped += batch.dropped[0];
+                    dropped += batch.non_finite[0];
                     let id = self.dataset.sample(index).id;
                     rows.extend(found.iter().map(|d| {
                         let category = self.dataset.category_ids()[d.label as usize];

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::tensor::Device;
-use fcos_core::{ClassList, LocationRule, SettingError};
+use fcos_core::{ClassList, LocationRule};
 use fcos_data::PreprocessConfig;
 use fcos_postprocess::PostprocessConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::weights::{self, WeightsError};
+use crate::weights::{self, WeightsError, WeightsErrorKind as Kind};
 use crate::{BackboneModel, Fcos, FcosConfig};
 
 /// Everything besides weights that a detector needs to predict; stored in its weights file.
@@ -87,14 +87,10 @@ impl DetectorConfig {
         if self.category_ids.is_empty() {
             self.category_ids = self.classes.category_ids();
         }
-        let of = || path.to_path_buf();
-        let invalid = |error: SettingError| WeightsError::Preprocess {
-            path: of(),
-            source: error.within("preprocess"),
-        };
-        self.preprocess.validate().map_err(invalid)?;
-        let invalid = |source| WeightsError::Postprocess { path: of(), source };
-        self.postprocess.validate().map_err(invalid)?;
+        let preprocess = self.preprocess.validate();
+        preprocess.map_err(|e| Kind::Preprocess(e.within("preprocess")).at(path))?;
+        let postprocess = self.postprocess.validate();
+        postprocess.map_err(|e| Kind::Postprocess(e).at(path))?;
         self.check_classes(path)?;
         Ok(self)
     }
@@ -103,21 +99,17 @@ impl DetectorConfig {
     fn check_classes(&self, path: &Path) -> Result<(), WeightsError> {
         let (names, classes) = (self.classes.len(), self.model.num_classes);
         if names != classes {
-            return Err(WeightsError::Classes {
-                path: path.into(),
-                names,
-                classes,
-            });
+            return Err(Kind::Classes { names, classes }.at(path));
         }
         let ids = self.category_ids.len();
         let distinct = BTreeSet::from_iter(&self.category_ids).len();
         if ids != classes || distinct != classes {
-            return Err(WeightsError::CategoryIds {
-                path: path.into(),
+            let kind = Kind::CategoryIds {
                 ids,
                 distinct,
                 classes,
-            });
+            };
+            return Err(kind.at(path));
         }
         Ok(())
     }

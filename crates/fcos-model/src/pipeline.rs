@@ -31,10 +31,10 @@ pub enum PredictError {
     #[error(transparent)]
     Postprocess(#[from] PostprocessError),
     /// The device failed: out of memory, or lost.
-    #[error("the device failed: {0}")]
+    #[error("the device failed")]
     Device(#[from] ExecutionError),
-    /// The outputs are no numbers that `f32` could hold.
-    #[error("the network's outputs can't be read: {0}")]
+    /// The outputs can't be had as `f32`.
+    #[error("the network's outputs can't be read")]
     Outputs(#[from] DataError),
 }
 
@@ -43,9 +43,9 @@ pub enum PredictError {
 pub struct BatchDetections {
     /// Per image, best score first; boxes in pixels of the original image.
     pub detections: Vec<Vec<Detection>>,
-    /// Per image, how many (location, class) pairs were left out because a number was none: not 0 if
-    /// weights are broken.
-    pub dropped: Vec<usize>,
+    /// Per image, how many (location, class) pairs were left out because a score or a box was not
+    /// finite: not 0 if weights are broken.
+    pub non_finite: Vec<usize>,
     /// Time per stage for the whole batch.
     pub timings: Timings,
 }
@@ -194,13 +194,13 @@ impl Started<'_> {
         let found = (0..images)
             .map(|i| self.detections(i, of_image(&outputs, i, images), &locations))
             .collect::<Result<Vec<_>, _>>()?;
-        let (detections, dropped) = found
+        let (detections, non_finite) = found
             .into_iter()
             .map(|found| (found.detections, found.dropped))
             .unzip();
         Ok(BatchDetections {
             detections,
-            dropped,
+            non_finite,
             timings: Timings {
                 preprocess: self.preprocess,
                 forward,
@@ -264,7 +264,7 @@ mod tests {
         let bytes: usize = data.iter().map(|d| 4 * d.num_elements()).sum();
         assert_eq!(bytes, 4 * b * n * (3 + 5));
         let found = started.finish(data).expect("finishes");
-        assert_eq!((found.detections.len(), found.dropped), (2, vec![0, 0]));
+        assert_eq!((found.detections.len(), found.non_finite), (2, vec![0, 0]));
         assert!(
             pipeline
                 .predict(&[])
@@ -285,6 +285,6 @@ mod tests {
         let model = model.with_tensors(tensors).expect("fit");
         let pipeline = Pipeline::new(model, config);
         let found = pipeline.predict(&[&RgbImage::new(40, 30)]).expect("finds");
-        assert!(found.dropped[0] > 0, "{:?}", found.dropped);
+        assert!(found.non_finite[0] > 0, "{:?}", found.non_finite);
     }
 }

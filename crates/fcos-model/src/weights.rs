@@ -54,7 +54,8 @@ use crate::fcos::Fcos;
 use crate::params::NamedTensors;
 use stream::Stream;
 
-pub use error::WeightsError;
+use error::WeightsErrorKind as Kind;
+pub use error::{WeightsError, WeightsErrorKind};
 pub use format::Format;
 pub use import::Checkpoint;
 
@@ -109,7 +110,7 @@ pub fn save<B: BackboneModel>(
 ) -> Result<(), WeightsError> {
     let path = path.as_ref();
     if model.is_folded() {
-        return Err(WeightsError::Folded { path: path.into() });
+        return Err(Kind::Folded.at(path));
     }
     let json = header(path, model.config(), metadata)?;
     let bytes = encode(path, json, &model.tensors())?;
@@ -127,19 +128,14 @@ pub fn load<B: BackboneModel, M: DeserializeOwned>(
     let path = path.as_ref();
     let file = read(path)?;
     let metadata = parsed(path, file.metadata)?;
-    let initial = Fcos::new(&file.model, 0, device).map_err(|source| WeightsError::Config {
-        path: path.into(),
-        source,
-    })?;
+    let initial = Fcos::new(&file.model, 0, device);
+    let initial = initial.map_err(|e| Kind::Config(e).at(path))?;
     let model = with_tensors(path, initial, file.tensors)?;
     Ok((model, metadata))
 }
 
 fn parsed<M: DeserializeOwned>(path: &Path, metadata: Value) -> Result<M, WeightsError> {
-    serde_json::from_value(metadata).map_err(|source| WeightsError::Metadata {
-        path: path.into(),
-        source,
-    })
+    serde_json::from_value(metadata).map_err(|e| Kind::Metadata(e).at(path))
 }
 
 fn with_tensors<B: BackboneModel>(
@@ -148,10 +144,7 @@ fn with_tensors<B: BackboneModel>(
     tensors: NamedTensors,
 ) -> Result<Fcos<B>, WeightsError> {
     let filled = model.with_tensors(tensors);
-    filled.map_err(|source| WeightsError::Tensors {
-        path: path.into(),
-        source,
-    })
+    filled.map_err(|e| Kind::Tensors(e).at(path))
 }
 
 /// The network with the tensors of a weights file, or of a [`Checkpoint`].
@@ -166,9 +159,7 @@ pub fn load_into<B: BackboneModel>(
     let path = path.as_ref();
     let file = match read(path) {
         Ok(file) => file,
-        Err(WeightsError::NoMetadata { .. } | WeightsError::NotSafetensors { .. }) => {
-            return Checkpoint::read(path)?.into_network(model);
-        }
+        Err(error) if error.is_foreign() => return Checkpoint::read(path)?.into_network(model),
         Err(error) => return Err(error),
     };
     let model = with_tensors(path, model, file.tensors)?;
@@ -185,7 +176,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<WeightsFile, WeightsError> {
     let path = path.as_ref();
     let file = Stream::open(path)?;
     let json = file.entry(ENTRY);
-    let json = json.ok_or_else(|| WeightsError::NoMetadata { path: path.into() })?;
+    let json = json.ok_or_else(|| Kind::NoMetadata.at(path))?;
     let Header {
         model, metadata, ..
     } = parse_header(path, json)?;
@@ -197,17 +188,11 @@ pub fn read(path: impl AsRef<Path>) -> Result<WeightsFile, WeightsError> {
 }
 
 fn parse_header(path: &Path, json: &str) -> Result<Header, WeightsError> {
-    let invalid = |source| WeightsError::Metadata {
-        path: path.into(),
-        source,
-    };
+    let invalid = |error| Kind::Metadata(error).at(path);
+    // The version first: a later one may have anything else beside it.
     let Version { version } = serde_json::from_str(json).map_err(invalid)?;
     if version != VERSION {
-        let path = path.into();
-        return Err(WeightsError::Version {
-            path,
-            found: version,
-        });
+        return Err(Kind::Version { found: version }.at(path));
     }
     serde_json::from_str(json).map_err(invalid)
 }
@@ -223,10 +208,7 @@ fn header(
         model,
         metadata,
     };
-    serde_json::to_string(&header).map_err(|source| WeightsError::Metadata {
-        path: path.into(),
-        source,
-    })
+    serde_json::to_string(&header).map_err(|e| Kind::Metadata(e).at(path))
 }
 
 /// A whole file, with `json` as its [`ENTRY`].
@@ -248,31 +230,24 @@ fn check_finite(path: &Path, name: &str, values: &[f32]) -> Result<(), WeightsEr
     if values.chunks(1024).all(is_finite) {
         return Ok(());
     }
-    Err(WeightsError::NotFinite {
-        path: path.into(),
-        name: name.into(),
-    })
+    Err(Kind::NotFinite { name: name.into() }.at(path))
 }
 
 fn io_error(path: &Path, source: io::Error) -> WeightsError {
-    WeightsError::Io {
-        path: path.into(),
-        source,
-    }
+    Kind::Io(source).at(path)
 }
 
 /// What the reader of safetensors says of a file, as one of our errors.
 fn damaged(path: &Path, error: SafeTensorError) -> WeightsError {
-    let path = path.into();
-    match error {
+    let kind = match error {
         SafeTensorError::HeaderTooSmall
         | SafeTensorError::InvalidHeaderLength
-        | SafeTensorError::MetadataIncompleteBuffer => WeightsError::Truncated { path },
-        other => WeightsError::NotSafetensors {
-            path,
+        | SafeTensorError::MetadataIncompleteBuffer => Kind::Truncated,
+        other => Kind::NotSafetensors {
             reason: other.to_string(),
         },
-    }
+    };
+    kind.at(path)
 }
 
 fn view(data: &TensorData) -> Result<TensorView<'_>, SafeTensorError> {

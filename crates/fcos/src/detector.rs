@@ -227,7 +227,7 @@ impl Detector {
     }
 
     fn named(&self, batch: &BatchDetections) -> Vec<Detections> {
-        let found = batch.detections.iter().zip(&batch.dropped);
+        let found = batch.detections.iter().zip(&batch.non_finite);
         found
             .map(|(found, &non_finite)| Detections::new(found, non_finite, &self.classes))
             .collect()

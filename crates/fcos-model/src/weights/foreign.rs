@@ -10,7 +10,7 @@ use burn::tensor::{DType, TensorData};
 use pytorch_reader::{DType as PytorchType, PytorchError, PytorchReader};
 use safetensors::{Dtype, SafeTensors};
 
-use super::{WeightsError, damaged, io_error};
+use super::{Kind, WeightsError, damaged, io_error};
 use crate::params::NamedTensors;
 
 /// The entries under which training scripts put the network's tensors.
@@ -50,11 +50,11 @@ fn read_safetensors(path: &Path) -> Result<NamedTensors, WeightsError> {
     let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(path, e))?;
     let views: BTreeMap<String, _> = file.iter().map(|(n, view)| (n.to_owned(), view)).collect();
     let read = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
-        let dtype = safetensors_type(view.dtype()).ok_or_else(|| WeightsError::DType {
-            path: path.into(),
+        let unknown = || Kind::DType {
             name: name.clone(),
             dtype: format!("{:?}", view.dtype()),
-        })?;
+        };
+        let dtype = safetensors_type(view.dtype()).ok_or_else(|| unknown().at(path))?;
         let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype);
         Ok((name, in_single_precision(data)))
     };
@@ -66,10 +66,10 @@ fn read_pytorch(path: &Path) -> Result<NamedTensors, WeightsError> {
         PytorchError::Io(source) if source.kind() == std::io::ErrorKind::NotFound => {
             io_error(path, source)
         }
-        other => WeightsError::NotCheckpoint {
-            path: path.into(),
+        other => Kind::NotCheckpoint {
             reason: other.to_string(),
-        },
+        }
+        .at(path),
     })?;
     let tensors = network_tensors(reader.into_tensors().into_iter().collect());
     check_sizes(path, &tensors)?;
@@ -97,11 +97,7 @@ fn check_sizes(
     if claimed <= length.saturating_mul(LARGEST_INFLATION) {
         return Ok(());
     }
-    Err(WeightsError::Inflated {
-        path: path.into(),
-        length,
-        claimed,
-    })
+    Err(Kind::Inflated { length, claimed }.at(path))
 }
 
 /// Half and double precision become `f32`; whole numbers stay what they are.

@@ -8,7 +8,7 @@ use fcos_data::PreprocessConfig;
 
 use super::adelaidet::{PIXEL_MEAN, PIXEL_STD};
 use super::format::Format;
-use super::{WeightsError, check_finite, foreign, settings, stem, structure};
+use super::{Kind, WeightsError, check_finite, foreign, settings, stem, structure};
 use crate::backbone::resnet::Arch;
 use crate::backbone::{BackboneConfig, BackboneModel};
 use crate::config::{ConfigError, FcosConfig};
@@ -71,10 +71,8 @@ impl Checkpoint {
         let path = path.as_ref();
         let tensors = foreign::network_tensors(tensors);
         let Some(format) = Format::detect(&tensors) else {
-            return Err(WeightsError::UnknownFormat {
-                path: path.into(),
-                found: tensors.into_keys().take(4).collect(),
-            });
+            let found = tensors.into_keys().take(4).collect();
+            return Err(Kind::UnknownFormat { found }.at(path));
         };
         let (mut tensors, unknown) = format.translate(tensors);
         let pixels = [PIXEL_MEAN, PIXEL_STD].map(|name| take_triple(&mut tensors, name));
@@ -166,8 +164,7 @@ impl Checkpoint {
         for name in CLASS_LAYER {
             let data = self.tensors.get(name);
             let Some(data) = data.filter(|d| d.shape().first() == Some(&COCO_OUTPUTS)) else {
-                let path = self.path.clone();
-                return Err(WeightsError::NotCoco91 { path });
+                return Err(Kind::NotCoco91.at(&self.path));
             };
             let rows = select_rows(data, &COCO_CATEGORY_IDS);
             self.tensors.insert(name.into(), rows);
@@ -204,7 +201,7 @@ impl Checkpoint {
         self.tensors.retain(|name, _| name.starts_with(BACKBONE));
         let path = self.path.clone();
         stem::adapt(&mut self.tensors, &origin.preprocess, preprocess)
-            .ok_or_else(|| WeightsError::UnknownStem { path: path.clone() })?;
+            .ok_or_else(|| Kind::UnknownStem.at(&self.path))?;
         // What the file does not give stays as it is in the network.
         let rest = model.tensors().into_iter();
         self.tensors
@@ -250,51 +247,45 @@ impl Checkpoint {
             Err(mismatch) => mismatch,
         };
         let unexpected = [mismatch.unexpected, self.unknown].concat();
-        Err(WeightsError::Tensors {
-            path: self.path,
-            source: TensorMismatch {
-                unexpected,
-                ..mismatch
-            },
-        })
+        let mismatch = TensorMismatch {
+            unexpected,
+            ..mismatch
+        };
+        Err(Kind::Tensors(mismatch).at(&self.path))
     }
 
     /// The preset to use.
     fn choose<'a>(&self, preset: Option<&'a str>) -> Result<&'a str, WeightsError> {
-        let (path, format) = (self.path.clone(), self.format);
         let fitting = self.presets();
         if fitting.is_empty() {
-            return Err(WeightsError::NoDetector { path });
+            return Err(Kind::NoDetector.at(&self.path));
         }
         match (preset, fitting) {
             (None, [only]) => Ok(only),
             (None, _) => Err(self.ambiguous()),
             (Some(name), _) => {
                 let recipe = recipe(name).map_err(|e| self.invalid(e))?;
-                let other = || WeightsError::OtherPreset {
-                    path,
+                let other = || Kind::OtherPreset {
                     preset: name.into(),
-                    format,
+                    format: self.format,
                     fitting: fitting.join(", "),
                 };
-                fitting.contains(&recipe).then_some(name).ok_or_else(other)
+                let fits = fitting.contains(&recipe).then_some(name);
+                fits.ok_or_else(|| other().at(&self.path))
             }
         }
     }
 
     fn ambiguous(&self) -> WeightsError {
-        WeightsError::Ambiguous {
-            path: self.path.clone(),
+        let kind = Kind::Ambiguous {
             format: self.format,
             fitting: self.presets().join(", "),
-        }
+        };
+        kind.at(&self.path)
     }
 
-    fn invalid(&self, source: ConfigError) -> WeightsError {
-        WeightsError::Config {
-            path: self.path.clone(),
-            source,
-        }
+    fn invalid(&self, error: ConfigError) -> WeightsError {
+        Kind::Config(error).at(&self.path)
     }
 }
 

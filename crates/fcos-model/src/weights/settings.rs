@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::WeightsError;
+use super::{Kind, WeightsError};
 use crate::config::FcosConfig;
 
 /// That a network is what its tensors were trained as. What matters only in training may differ.
@@ -22,10 +22,8 @@ pub(super) fn compare(
     let [trained, model] = [&trained, model].map(|c| serde_json::to_value(c).unwrap_or_default());
     let mut settings = Vec::new();
     differences("model", &trained, &model, &mut settings);
-    Err(WeightsError::OtherSettings {
-        path: path.into(),
-        settings: settings.join("; "),
-    })
+    let settings = settings.join("; ");
+    Err(Kind::OtherSettings { settings }.at(path))
 }
 
 fn differences(at: &str, trained: &Value, model: &Value, found: &mut Vec<String>) {

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensorError};
 
-use super::{WeightsError, check_finite, damaged, io_error};
+use super::{Kind, WeightsError, check_finite, damaged, io_error};
 use crate::params::NamedTensors;
 
 /// The header's length stands in front of it.
@@ -85,11 +85,11 @@ impl Stream {
         let info =
             info.ok_or_else(|| damaged(&self.path, SafeTensorError::TensorNotFound(name.into())))?;
         if info.dtype != Dtype::F32 {
-            return Err(WeightsError::DType {
-                path: self.path.clone(),
+            let kind = Kind::DType {
                 name: name.into(),
                 dtype: format!("{:?}", info.dtype),
-            });
+            };
+            return Err(kind.at(&self.path));
         }
         let (start, end) = info.data_offsets;
         let mut values = vec![0f32; (end - start) / size_of::<f32>()];
