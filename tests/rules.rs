@@ -75,7 +75,7 @@ fn a_pyramid_from_stride_4_trains() {
 
     let device = DeviceSpec::Flex.device().expect("flex is compiled in");
     let run = temp.path().join("run");
-    let trainer = Trainer::new(config, &run, false, &device).expect("starts");
+    let trainer = Trainer::start(config, &run, &device).expect("starts");
     let summary = trainer.run(&mut Rows::default()).expect("trains");
     assert!(summary.metrics.is_some(), "the val images are predicted");
     let detector = Detector::load(run.join(LAST_WEIGHTS), &device).expect("loads");

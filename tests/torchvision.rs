@@ -189,7 +189,7 @@ fn prepare(
 fn every_intermediate_equals_torchvisions() {
     let folder = tempfile::tempdir().expect("a folder");
     let golden = Golden::read("inference.safetensors");
-    let checkpoint = Checkpoint::read(&checkpoint(folder.path())).expect("reads");
+    let checkpoint = Checkpoint::read(checkpoint(folder.path())).expect("reads");
     assert_eq!(checkpoint.format(), Format::Torchvision);
     let config = detector_config(&checkpoint);
     assert_eq!(config.classes.len(), CLASSES);
@@ -250,7 +250,7 @@ fn every_intermediate_equals_torchvisions() {
 fn detections_equal_torchvisions() {
     let folder = tempfile::tempdir().expect("a folder");
     let golden = Golden::read("inference.safetensors");
-    let checkpoint = Checkpoint::read(&checkpoint(folder.path())).expect("reads");
+    let checkpoint = Checkpoint::read(checkpoint(folder.path())).expect("reads");
     let config = detector_config(&checkpoint);
     let model = checkpoint
         .into_model(&config, &Device::flex())
@@ -396,7 +396,7 @@ const PROBES: [(&str, &str); 12] = [
 fn targets_losses_and_gradients_equal_torchvisions() {
     let folder = tempfile::tempdir().expect("a folder");
     let golden = Golden::read("training.safetensors");
-    let checkpoint = Checkpoint::read(&checkpoint(folder.path())).expect("reads");
+    let checkpoint = Checkpoint::read(checkpoint(folder.path())).expect("reads");
     let mut config = detector_config(&checkpoint);
     config
         .model
