@@ -1,6 +1,7 @@
 //! A run that was killed and resumed ends as one that never stopped.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread::sleep;
@@ -9,12 +10,14 @@ use std::time::Duration;
 use burn::tensor::Device;
 use fcos::DeviceSpec;
 use fcos::Rng;
-use fcos::eval::EvalError;
+use fcos::eval::{CocoMetrics, EvalError};
+use fcos::model::weights::load;
+use fcos::model::{Backbone, DetectorConfig};
 use fcos::train::{
-    BEST_WEIGHTS, EVALUATIONS, LAST_WEIGHTS, METRICS, RunFolder, RunSummary, TrainConfig,
-    TrainError, Trainer,
+    BEST_WEIGHTS, EVALUATIONS, LAST_WEIGHTS, METRICS, Observer, OptimizerKind, RunFolder, RunPlan,
+    RunSummary, StepRow, TrainConfig, TrainError, Trainer,
 };
-use fcos_tests::tiny_run;
+use fcos_tests::{tiny_run, worst};
 
 const FOLDER: &str = "FCOS_TEST_RUN_FOLDER";
 const ITERATIONS: u64 = 400;
@@ -138,6 +141,152 @@ fn killed_at_twenty_moments_the_weights_are_the_same() {
     };
     assert_eq!(rows(&reference), rows(&folder));
     assert_eq!(rows(&folder).len(), ITERATIONS as usize + 1);
+}
+
+/// Stops a run after so many of what it hears of.
+struct StopAt {
+    steps: Option<u64>,
+    checkpoints: Option<u64>,
+    evaluations: Option<u64>,
+}
+
+fn unless(limit: Option<u64>, iteration: u64) -> ControlFlow<()> {
+    if limit == Some(iteration) {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    }
+}
+
+impl Observer for StopAt {
+    fn stepped(&mut self, row: &StepRow, _: &RunPlan) -> ControlFlow<()> {
+        unless(self.steps, row.iteration)
+    }
+
+    fn checkpointed(&mut self, iteration: u64) -> ControlFlow<()> {
+        unless(self.checkpoints, iteration)
+    }
+
+    fn evaluated(&mut self, iteration: u64, _: &CocoMetrics) -> ControlFlow<()> {
+        unless(self.evaluations, iteration)
+    }
+}
+
+/// Between two checkpoints, at one, and after an evaluation: the next process goes on from there.
+/// Both optimisers, so that the state of both is resumed.
+#[test]
+fn stopped_and_resumed_the_weights_are_the_same() {
+    for optimizer in [OptimizerKind::Sgd, OptimizerKind::AdamW] {
+        let temp = tempfile::tempdir().expect("a folder");
+        let mut config = tiny_run(temp.path(), 12);
+        config.recipe.optimizer = optimizer;
+        config.recipe.eval_every = Some(EVAL_EVERY);
+        let reference = temp.path().join("reference");
+        let whole = train(config.clone(), &reference).expect("trains");
+        assert!(!whole.stopped);
+
+        let folder = temp.path().join("stopped");
+        let stops = [
+            (Some(2), None, None),
+            (None, Some(3), None),
+            (None, None, Some(8)),
+            (Some(11), None, None),
+        ];
+        let mut trainer = start(config, &folder).expect("starts");
+        let mut done = 0;
+        for (steps, checkpoints, evaluations) in stops {
+            let mut observer = StopAt {
+                steps,
+                checkpoints,
+                evaluations,
+            };
+            let summary = trainer.run(&mut observer).expect("stops");
+            assert!(summary.stopped);
+            done += summary.steps;
+            assert_eq!(Some(done), steps.or(checkpoints).or(evaluations));
+            assert_eq!(steps_kept(&folder), done);
+            assert!(!folder.join(LAST_WEIGHTS).exists());
+            trainer = resume(&folder).expect("goes on");
+        }
+        let summary = trainer.run(&mut ()).expect("ends");
+        assert_eq!((summary.stopped, summary.steps), (false, 1));
+        assert_eq!(summary.best, whole.best);
+        for file in [LAST_WEIGHTS, BEST_WEIGHTS, "evaluations.csv"] {
+            let read = |run: &Path| std::fs::read(run.join(file)).expect(file);
+            assert!(read(&reference) == read(&folder), "{file} differ");
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+/// Losses of each step: the columns of the log from `loss` to the last loss.
+fn logged_losses(file: &Path) -> Vec<Vec<f64>> {
+    let text = std::fs::read_to_string(file).expect("reads");
+    let row = |line: &str| {
+        let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let names = ["loss", "loss_cls", "loss_bbox", "loss_centerness"];
+        names.map(|name| row[name].as_f64().expect(name)).to_vec()
+    };
+    text.lines().map(row).collect()
+}
+
+/// The run folder of version 0.1.0 in `testdata/compat`, killed after its seventh step of nine.
+#[test]
+fn a_run_of_an_earlier_version_goes_on_to_the_same_weights() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let compat = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/compat/0.1.0");
+    let run = temp.path().join("run");
+    copy_folder(&compat.join("run"), &run);
+    let settings = std::fs::read_to_string(run.join("config.toml")).expect("settings");
+    let shapes = compat.join("shapes").display().to_string();
+    let settings = settings.replace("\"shapes/", &format!("\"{}/", shapes.replace('\\', "/")));
+    std::fs::write(run.join("config.toml"), settings).expect("written");
+
+    let summary = resume(&run).expect("resumes").run(&mut ()).expect("trains");
+    assert_eq!(summary.steps, 3);
+
+    // The goldens are those of AVX-512; elsewhere sums are rounded in another order.
+    let tolerance = if is_avx512() { 0.0 } else { 1e-4 };
+    let tensors = |file: PathBuf| {
+        let loaded = load::<Backbone, DetectorConfig>(&file, &flex()).expect("loads");
+        loaded.0.tensors()
+    };
+    let expected = tensors(compat.join("after-9-steps.safetensors"));
+    let found = tensors(run.join(LAST_WEIGHTS));
+    assert!(expected.keys().eq(found.keys()));
+    for (name, expected) in &expected {
+        let pairs = expected.iter::<f32>().zip(found[name].iter::<f32>());
+        let worst = worst(pairs.map(|(a, b)| a - b));
+        assert!(worst <= tolerance, "{name}: {worst:e}");
+    }
+    let expected = logged_losses(&compat.join("after-9-steps.jsonl"));
+    let found = logged_losses(&run.join("metrics.jsonl"));
+    assert_eq!(expected.len(), found.len());
+    for (a, b) in expected.iter().flatten().zip(found.iter().flatten()) {
+        assert!((a - b).abs() <= f64::from(tolerance), "{a} {b}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_avx512() -> bool {
+    std::is_x86_feature_detected!("avx512f")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_avx512() -> bool {
+    false
 }
 
 /// As after a kill between a checkpoint and the end of the evaluation after it.

@@ -96,6 +96,18 @@ impl TrainConfig {
         Ok(config)
     }
 
+    /// Settings from a TOML file.
+    ///
+    /// # Errors
+    /// If it can't be read, or a key or value in it is not one of the settings'.
+    pub fn read(file: impl AsRef<Path>) -> Result<Self, TrainError> {
+        let file = file.as_ref();
+        let text = std::fs::read_to_string(file).map_err(|e| io_error(file, e))?;
+        let config = Self::parse(&text, &file.to_string_lossy(), &[])?;
+        config.validate()?;
+        Ok(config)
+    }
+
     fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, TrainError> {
         let mut layers = as_json(&Self::default())?;
         let mut file = parse_toml(text, origin)?;
@@ -166,12 +178,11 @@ impl TrainConfig {
         let text = text.map_err(|e| config_error(ORIGIN, e))?;
         let mut written = self.clone();
         written.assign.distance_unit = None; // the one setting that is read and not written
-        match Self::parse(&text, ORIGIN, &[])? == written {
-            true => Ok(text),
-            false => Err(config_error(
-                ORIGIN,
-                "they don't read back to the same values",
-            )),
+        if Self::parse(&text, ORIGIN, &[])? == written {
+            Ok(text)
+        } else {
+            let reason = "they don't read back to the same values";
+            Err(config_error(ORIGIN, reason))
         }
     }
 

@@ -1,5 +1,6 @@
-//! Trains FCOS: configuration, schedule, the training loop, checkpoints that resume to the same
-//! result, and COCO metrics.
+//! Trains FCOS: settings, batches, steps, checkpoints that resume to the same result, logs.
+//!
+//! [`Trainer`] does all of it:
 //!
 //! ```no_run
 //! use burn::tensor::Device;
@@ -13,6 +14,34 @@
 //! let summary = Trainer::start(config, "runs/mine", &device)?.run(&mut ())?;
 //! println!("{} steps in {:.0} s", summary.steps, summary.seconds);
 //! # Ok::<(), fcos_train::TrainError>(())
+//! ```
+//!
+//! It is made of parts that are there for a loop of one's own. This one has the trainer's losses, and
+//! goes on where it was stopped:
+//!
+//! ```no_run
+//! use fcos_model::Fcos;
+//! use fcos_train::{Checkpoints, Learner, TrainBatches, TrainConfig, TrainingData};
+//!
+//! # fn device() -> burn::tensor::Device { unimplemented!() }
+//! let config = TrainConfig::load("settings.toml", &[])?;
+//! let data = TrainingData::load(&config.data)?.dataset;
+//! let total = config.recipe.total_iterations(data.len());
+//! let model: Fcos = config.init_model(&data, &device())?;
+//! let mut learner = Learner::new(model, &config, total);
+//! let checkpoints = Checkpoints::new("runs/own");
+//! checkpoints.load_latest(learner.state_mut())?;
+//!
+//! let batches = TrainBatches::new(data.clone(), &config)?;
+//! for batch in batches.load(learner.state().iteration..total)? {
+//!     let step = learner.step(vec![batch?])?;
+//!     println!("{:?} at a rate of {}", step.losses, step.learning_rate);
+//!     if learner.state().iteration.is_multiple_of(100) {
+//!         checkpoints.save(learner.state())?;
+//!     }
+//! }
+//! config.detector(&data).save("own.safetensors", learner.model())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod batch;
@@ -29,6 +58,7 @@ mod log;
 mod observer;
 mod optimizer;
 mod recipe;
+mod run;
 mod run_curves;
 mod run_folder;
 mod state;
