@@ -8,15 +8,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use fcos::DetectorConfig;
 use fcos::data::{Prepared, PreprocessConfig};
-use fcos::loss::{BatchCounts, BoxWeighting, LossConfig, LossTargets, Normalizer};
+use fcos::loss::{BatchCounts, BoxWeighting, LossConfig, Normalizer};
 use fcos::model::weights::{Checkpoint, Format};
 use fcos::model::{Fcos, ParamPath, Pipeline};
 use fcos::postprocess::Detection;
 use fcos::targets::{AssignConfig, Assigner, Targets};
-use fcos::train::{TrainConfig, Trainer};
+use fcos::train::{TrainConfig, Trainer, loss_targets};
 use fcos::{BBox, LocationRule, Locations, Scale, Size};
 use fcos_tests::worst;
 use image::RgbImage;
@@ -437,7 +437,11 @@ fn targets_losses_and_gradients_equal_torchvisions() {
         box_weighting: BoxWeighting::Uniform,
         ..LossConfig::default()
     };
-    let (targets, counts) = loss_targets(&targets, &device);
+    let counts = targets
+        .iter()
+        .map(|t| BatchCounts::from_targets(&t.labels, &t.centerness))
+        .sum();
+    let targets = loss_targets(&targets, &device);
     let losses = loss
         .init()
         .forward(output, targets, &Normalizer::new(counts));
@@ -464,26 +468,6 @@ fn targets_losses_and_gradients_equal_torchvisions() {
         let difference = golden.difference(&format!("grad.{theirs}"), gradient);
         assert!(difference <= 1e-3, "{theirs}: {difference:e}");
     }
-}
-
-fn loss_targets(images: &[Targets], device: &Device) -> (LossTargets, BatchCounts) {
-    let n = images[0].labels.len();
-    let labels: Vec<i32> = images.iter().flat_map(|t| t.labels.clone()).collect();
-    let ltrb: Vec<f32> = images
-        .iter()
-        .flat_map(|t| &t.ltrb)
-        .flat_map(|d| [d.l, d.t, d.r, d.b])
-        .collect();
-    let centerness: Vec<f32> = images.iter().flat_map(|t| t.centerness.clone()).collect();
-    let counts = BatchCounts::from_targets(&labels, &centerness);
-    let b = images.len();
-    let labels: Tensor<2, Int> = Tensor::from_data(TensorData::new(labels, [b, n]), device);
-    let targets = LossTargets {
-        labels,
-        ltrb: Tensor::from_data(TensorData::new(ltrb, [b, n, 4]), device),
-        centerness: Tensor::from_data(TensorData::new(centerness, [b, n]), device),
-    };
-    (targets, counts)
 }
 
 /// The trainer itself, on the two pictures as a data set on disk.
