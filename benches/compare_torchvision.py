@@ -1,7 +1,7 @@
 """Our predictions beside torchvision's and ONNX Runtime's: same weights, photographs and threads.
 
     pip install torch torchvision onnx onnxruntime onnxscript pillow
-    cargo build --release --examples
+    cargo build --release --bin fcos
     python3 benches/compare_torchvision.py [--images DIR] [--rounds 5] [--threads 2]
 
 Each round runs every contender once, as a whole process over all pictures. Printed are medians over all
@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-EXAMPLES = TARGET / "release/examples"
+FCOS = TARGET / "release/fcos"
 
 
 def arguments():
@@ -59,7 +59,7 @@ def prepare(args):
     args.work.mkdir(parents=True, exist_ok=True)
     model = build()
     torch.save(model.state_dict(), args.work / "model.pth")
-    convert = [EXAMPLES / "convert_weights", "--input", args.work / "model.pth"]
+    convert = [FCOS, "convert", "--input", args.work / "model.pth"]
     subprocess.run([*convert, "--output", args.work / "model.safetensors"], check=True, stdout=subprocess.DEVNULL)
     network = Network(model)
     try:
@@ -143,9 +143,8 @@ def report(start, found):
 
 
 def fcos(args):
-    predict = EXAMPLES / "predict"
     weights = args.work / "model.safetensors"
-    return [predict, "--weights", weights, "--score-threshold", "0.2", "--output", args.work / "drawn", *photographs(args)]
+    return [FCOS, "predict", "--weights", weights, "--score-threshold", "0.2", "--output", args.work / "drawn", *photographs(args)]
 
 
 def contender(name, args):

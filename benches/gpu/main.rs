@@ -26,7 +26,7 @@ use image::RgbImage;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to compute; the example `devices` lists the devices
+    /// Where to compute; `fcos devices` lists the devices
     #[arg(long, default_value_t = DeviceSpec::Auto)]
     device: DeviceSpec,
     /// What to measure; everything where it is left out

@@ -201,6 +201,11 @@ impl DetectorConfig {
         Self::preset_on(name, arch.unwrap_or_default())
     }
 
+    /// The names that [`preset`](Self::preset) takes, without backbones.
+    pub fn recipe_names() -> impl Iterator<Item = &'static str> {
+        RECIPES.iter().map(|recipe| recipe.name)
+    }
+
     /// As [`preset`](Self::preset), on the backbone that a file was found to have.
     ///
     /// # Errors

@@ -13,20 +13,21 @@
 //! A [`Rule`] of your own does so too ([`Assigner::with_rule`]), and [`Assigners`] makes the assigner
 //! of each size that a training run meets.
 //!
-//! [`Tally`] and [`Statistics`] say what a rule does to a data set's boxes before anything is
-//! trained; for comparison they also take [`RetinaNetRule`], matching by IoU thresholds.
+//! [`count`] says what a rule does to a data set's boxes before anything is trained ([`Tally`] for
+//! one image, [`Statistics`] for many); for comparison they also take [`RetinaNetRule`], matching by
+//! IoU thresholds.
 //!
 //! The crate is plain Rust over slices, without tensors: it runs in data-loader threads and needs
 //! memory for the N locations only, never for locations × boxes. All coordinates are pixels of
 //! the padded network input.
 //!
 //! ```
-//! use fcos_core::{BBox, DistanceUnit, LocationRule, Locations, Size};
+//! use fcos_core::{BBox, LocationRule, Locations, Size};
 //! use fcos_targets::{AssignConfig, Assigner};
 //!
 //! let input = Size { width: 256, height: 128 };
 //! let locations = Locations::new(input, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
-//! let assigner = Assigner::new(&AssignConfig::default(), &locations, DistanceUnit::Stride)?;
+//! let assigner = Assigner::new(&AssignConfig::default(), &locations)?;
 //!
 //! let targets = assigner.assign(&[BBox::new(16.0, 8.0, 48.0, 40.0)], &[7])?;
 //! assert_eq!(targets.labels.len(), locations.len());
@@ -48,6 +49,7 @@ mod assigner;
 mod assigners;
 mod atss;
 mod config;
+mod count;
 mod error;
 mod fcos;
 mod grid;
@@ -62,6 +64,7 @@ pub use assigner::Assigner;
 pub use assigners::Assigners;
 pub use atss::AtssRule;
 pub use config::{AreaRule, AssignConfig, AssignRule, AtssConfig, RangeBounds};
+pub use count::{Counted, NeverLearnt, Scene, count};
 pub use error::AssignError;
 pub use fcos::FcosRule;
 pub use retinanet::{RetinaNetConfig, RetinaNetRule};

@@ -37,6 +37,12 @@ pub enum TrainError {
         /// What is wrong, with the place where known.
         reason: String,
     },
+    /// A run that goes on keeps its settings, and other ones were given.
+    #[error("a run that goes on keeps its settings, and these differ: {}", changed.join(", "))]
+    SettingsChanged {
+        /// The settings that differ, as lines of TOML.
+        changed: Vec<String>,
+    },
     /// There is no preset of this name.
     #[error("no preset `{name}`; there are: {known}")]
     UnknownPreset {

@@ -100,6 +100,21 @@ impl RunFolder {
         write_atomically(&self.file(CONFIG_FILE), &text)
     }
 
+    /// That `given` are the settings of the run in it: one that goes on keeps them.
+    ///
+    /// # Errors
+    /// As [`config`](Self::config), and [`TrainError::SettingsChanged`].
+    pub fn check_unchanged(&self, given: &TrainConfig) -> Result<(), TrainError> {
+        let saved = self.config()?;
+        if saved == *given {
+            return Ok(());
+        }
+        let (saved, given) = (saved.to_toml()?, given.to_toml()?);
+        let is_new = |line: &&str| !saved.lines().any(|known| known == *line);
+        let changed = given.lines().filter(is_new).map(String::from).collect();
+        Err(TrainError::SettingsChanged { changed })
+    }
+
     /// That there is no run in it.
     pub(crate) fn check_free(&self) -> Result<(), TrainError> {
         if self.holds_run() {
@@ -140,5 +155,21 @@ mod tests {
             assert_eq!(free.config().expect("reads"), config);
             assert_eq!(RunFolder::last_taken(parent, "demo"), Some(free));
         }
+    }
+
+    #[test]
+    fn changed_settings_are_named() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = RunFolder::new(dir.path());
+        let mut config = TrainConfig::load("r18-320", &[]).expect("a preset");
+        folder.check_unchanged(&config).expect_err("no run yet");
+        folder.create(&config).expect("creates");
+        folder.check_unchanged(&config).expect("the same");
+        config.recipe.batch_size = 5;
+        config.data.train_images = "elsewhere".into();
+        let error = folder.check_unchanged(&config).expect_err("changed");
+        let text = error.to_string();
+        let named = text.contains("batch_size = 5") && text.contains("elsewhere");
+        assert!(named && !text.contains("seed"), "{text}");
     }
 }

@@ -103,7 +103,7 @@ pub struct FoundDevice {
 
 impl DeviceSpec {
     /// Every kind of device, the best first.
-    const KINDS: [Self; 7] = [
+    pub const KINDS: [Self; 7] = [
         Self::Cuda(0),
         Self::Metal(0),
         Self::Vulkan(0),

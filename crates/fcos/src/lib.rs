@@ -81,6 +81,7 @@ mod detector;
 mod device;
 #[cfg(feature = "draw")]
 pub mod draw;
+pub mod files;
 
 pub use detections::{Detection, Detections};
 pub use detector::{BatchPrediction, Detector, DetectorError, FilePrediction};

@@ -1,55 +1,38 @@
-//! What a rule of assignment does to a data set's boxes: which are learnt at all, by how many
-//! locations, and how often a location has a choice. Needs the annotations only, no images.
-//!
-//! ```sh
-//! cargo run --release --example assignment_stats -- --annotations instances.json
-//! cargo run --release --example assignment_stats -- --annotations instances.json --rule atss
-//! # Tables 1 and 2 of the FCOS paper, on instances_val2017.json
-//! cargo run --release --example assignment_stats -- --annotations instances.json --legacy-pixels
-//! cargo run --release --example assignment_stats -- --annotations instances.json --legacy-pixels \
-//!     --no-fpn --json no-fpn.json
-//! ```
-//!
-//! Images are resized and padded as the network sees them. `--json` writes all figures, with `bpr`,
-//! `ambiguous` and `ambiguous_across_classes` in per cent, and the boxes that are never learnt with
-//! the ids of their image, annotation and category.
+//! `fcos stats`: what a rule of assignment does to a data set's boxes.
 
-#[path = "assignment_stats/network.rs"]
 mod network;
-#[path = "assignment_stats/report.rs"]
 mod report;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use fcos::data::{AnnotatedImage, AnnotatedImages};
-use fcos::targets::{SizeGroup, Statistics, Tally};
-use fcos::{Size, write_atomically};
-use fcos_examples::progress_bar;
-use indicatif::ProgressBar;
+use fcos::targets::{Counted, count};
 use serde::Serialize;
 
+use crate::terminal::{progress_bar, write_json};
 use network::Matcher;
 use report::{Report, print};
 
-/// The network's input is padded to a multiple of this.
-const PADDING: usize = 32;
 /// Beyond these, strides would exceed any image.
 const MAX_RANGES: usize = 8;
-/// Images that a thread takes at a time.
-const BLOCK: usize = 64;
 
-/// Count what a rule of assignment does to a data set's boxes.
-#[derive(Parser)]
+/// Count what a rule of assignment does to a data set's boxes
+///
+/// Which boxes are learnt at all, by how many locations, and how often a location has a choice. Needs
+/// the annotations only, no images: those are resized and padded as the network sees them.
+///
+/// --json writes all figures, with bpr, ambiguous and ambiguous_across_classes in per cent, and the
+/// boxes that are never learnt with the ids of their image, annotation and category.
+#[derive(Debug, Parser)]
 #[command(after_help = "Examples:
-  assignment_stats --annotations instances.json
-  assignment_stats --annotations instances.json --rule atss --json atss.json
-  assignment_stats --annotations instances.json --legacy-pixels --no-fpn")]
-struct Args {
+  fcos stats --annotations instances.json
+  fcos stats --annotations instances.json --rule atss --json atss.json
+  Tables 1 and 2 of the FCOS paper, on instances_val2017.json:
+    fcos stats --annotations instances.json --legacy-pixels
+    fcos stats --annotations instances.json --legacy-pixels --no-fpn")]
+pub struct Args {
     /// Annotations in COCO's format
     #[arg(long, value_name = "FILE")]
     annotations: PathBuf,
@@ -121,22 +104,37 @@ fn low_quality(text: &str) -> Result<LowQuality, String> {
     }
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
-    args.check()?;
-    let annotations = AnnotatedImages::read(&args.annotations)?;
-    let (statistics, missed) = count(&args, &annotations.images)?;
-    let summary = statistics.summary();
-    print(&args, &annotations, &summary, &missed);
-    args.json.as_ref().map_or(Ok(()), |path| {
-        let report = Report::new(&args, &annotations, &summary, &missed);
-        let text = serde_json::to_string_pretty(&report)? + "\n";
-        write_atomically(path, text.as_bytes())
-            .with_context(|| format!("can't write {}", path.display()))
-    })
-}
-
 impl Args {
+    /// Counts, and prints the figures.
+    ///
+    /// # Errors
+    /// If the annotations can't be read, settings are of another rule or out of their range, or the
+    /// figures can't be written.
+    pub fn run(self) -> Result<()> {
+        self.check()?;
+        let annotations = AnnotatedImages::read(&self.annotations)?;
+        let counted = self.count(&annotations.images)?;
+        let summary = counted.statistics.summary();
+        let missed = &counted.never_learnt;
+        print(&self, &annotations, &summary, missed);
+        match &self.json {
+            Some(path) => write_json(path, &Report::new(&self, &annotations, &summary, missed)),
+            None => Ok(()),
+        }
+    }
+
+    fn count(&self, images: &[AnnotatedImage]) -> Result<Counted> {
+        let bar = progress_bar(images.len() as u64, "images");
+        let counted = count(
+            images,
+            |image| self.scene(image),
+            |input| Matcher::new(self, input),
+            |done| bar.inc(done as u64),
+        );
+        bar.finish_and_clear();
+        counted
+    }
+
     /// Refuses settings of another rule, which would change nothing.
     fn check(&self) -> Result<()> {
         use RuleName::{Atss, Fcos, Retinanet};
@@ -162,100 +160,10 @@ impl Args {
     }
 }
 
-/// Counts the images in as many threads as there are cores. The result does not depend on how many.
-fn count(args: &Args, images: &[AnnotatedImage]) -> Result<(Statistics, Vec<Missed>)> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let (next, bar) = (
-        AtomicUsize::new(0),
-        progress_bar(images.len() as u64, "images"),
-    );
-    let work = || Worker::new(args).run(images, &next, &bar);
-    let parts = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        handles
-            .into_iter()
-            .map(|handle| handle.join())
-            .collect::<Vec<_>>()
-    });
-    bar.finish_and_clear();
-    let (mut statistics, mut missed) = (Statistics::default(), vec![]);
-    for part in parts {
-        let (s, m) = part.map_err(|_| anyhow::anyhow!("a counting thread panicked"))??;
-        statistics.merge(s);
-        missed.extend(m);
-    }
-    missed.sort_unstable();
-    Ok((statistics, missed))
-}
-
-/// A box that no location learns: position of the image, and of the box in it.
-type Missed = (usize, usize);
-
-/// What a thread needs to count images.
-struct Worker<'a> {
-    args: &'a Args,
-    /// By size of the padded input.
-    rules: HashMap<Size, Matcher>,
-    tally: Tally,
-    statistics: Statistics,
-    missed: Vec<Missed>,
-}
-
-impl<'a> Worker<'a> {
-    fn new(args: &'a Args) -> Self {
-        Self {
-            args,
-            rules: HashMap::new(),
-            tally: Tally::default(),
-            statistics: Statistics::default(),
-            missed: vec![],
-        }
-    }
-
-    fn run(
-        mut self,
-        images: &[AnnotatedImage],
-        next: &AtomicUsize,
-        bar: &ProgressBar,
-    ) -> Result<(Statistics, Vec<Missed>)> {
-        loop {
-            let first = next.fetch_add(BLOCK, Ordering::Relaxed).min(images.len());
-            let end = (first + BLOCK).min(images.len());
-            if first == end {
-                return Ok((self.statistics, self.missed));
-            }
-            (first..end).try_for_each(|index| self.image(index, &images[index]))?;
-            bar.inc((end - first) as u64);
-        }
-    }
-
-    fn image(&mut self, index: usize, image: &AnnotatedImage) -> Result<()> {
-        let input = self.args.resized(image.size);
-        let boxes = self.args.boxes(image, input);
-        let padded = Size {
-            width: input.width.next_multiple_of(PADDING),
-            height: input.height.next_multiple_of(PADDING),
-        };
-        let rule = match self.rules.entry(padded) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Matcher::new(self.args, padded)?),
-        };
-        let tally = rule.tally(&mut self.tally, &boxes, &image.labels)?;
-        let sizes: Vec<_> = image
-            .boxes
-            .iter()
-            .map(|[_, _, w, h]| SizeGroup::of(w * h))
-            .collect();
-        self.statistics.add(&tally, &image.labels, &sizes);
-        let missed = (0..).zip(&tally.per_box).filter(|(_, slots)| **slots == 0);
-        self.missed.extend(missed.map(|(place, _)| (index, place)));
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fcos::targets::{NeverLearnt, Statistics};
     use std::path::Path;
 
     #[derive(serde::Deserialize)]
@@ -272,7 +180,7 @@ mod tests {
     /// `testdata/assign/make_statistics.py` counts every box against every location or anchor.
     #[test]
     fn figures_equal_a_literal_count() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/assign");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/assign");
         let golden = std::fs::read(folder.join("statistics_expected.json")).expect("there");
         let golden: Golden = serde_json::from_slice(&golden).expect("parses");
         let file = folder.join("statistics_annotations.json");
@@ -284,8 +192,8 @@ mod tests {
         {
             let fixed = ["stats", "--annotations", "a.json"].map(String::from);
             let args = Args::try_parse_from(fixed.iter().chain(&arguments)).expect("valid");
-            let (statistics, missed) = count(&args, &annotations.images).expect("counts");
-            let summary = statistics.summary();
+            let counted = args.count(&annotations.images).expect("counts");
+            let (summary, missed) = (counted.statistics.summary(), counted.never_learnt);
             let report = Report::new(&args, &annotations, &summary, &missed);
             let report = serde_json::to_value(report).expect("serialises");
             let never_learnt = report["never_learnt"].as_array().expect("a list");
@@ -331,13 +239,14 @@ mod tests {
     #[test]
     fn reports_say_what_was_counted() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../testdata/assign/statistics_annotations.json");
+            .join("../../testdata/assign/statistics_annotations.json");
         let annotations = AnnotatedImages::read(&file).expect("reads");
         let report = |arguments: &str| {
             let all = ["stats", "--annotations", "a.json", "--rule"].into_iter();
             let args = Args::try_parse_from(all.chain(arguments.split(' '))).expect("parses");
             let summary = Statistics::default().summary();
-            let report = Report::new(&args, &annotations, &summary, &[(2, 1)]);
+            let missed = NeverLearnt { image: 2, index: 1 };
+            let report = Report::new(&args, &annotations, &summary, &[missed]);
             serde_json::to_value(report).expect("serialises")
         };
         let fcos = report("fcos --ranges 32,64");

@@ -8,7 +8,7 @@ use fcos::draw::{
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
-use crate::Assigned;
+use super::Assigned;
 
 const WHITE: Rgb<u8> = Rgb([255; 3]);
 const BLACK: Rgb<u8> = Rgb([0; 3]);
@@ -195,9 +195,10 @@ impl<'a> Canvas<'a> {
             (count > 0).then(|| format!("{count} of P{}", level + 3))
         };
         let parts: Vec<_> = (0..self.assigned.levels()).filter_map(of_level).collect();
-        match parts.is_empty() {
-            true => "none".into(),
-            false => parts.join(", "),
+        if parts.is_empty() {
+            "none".into()
+        } else {
+            parts.join(", ")
         }
     }
 }
@@ -205,9 +206,10 @@ impl<'a> Canvas<'a> {
 /// How many of `boxes` have a line where there is room for so many; the last may say that there are
 /// more.
 fn shown(boxes: usize, room: usize) -> usize {
-    match boxes <= room {
-        true => boxes,
-        false => room.saturating_sub(1),
+    if boxes <= room {
+        boxes
+    } else {
+        room.saturating_sub(1)
     }
 }
 

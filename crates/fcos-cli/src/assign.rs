@@ -1,43 +1,38 @@
-//! Draws which locations learn from which box, level by level, and how central they are.
-//!
-//! ```sh
-//! # Val images of the generated data set, by FCOS as the preset `demo` has it, then by ATSS.
-//! cargo run --release --example show_assignment
-//! cargo run --release --example show_assignment -- --rule atss 3 17
-//! # Images of your own, as a preset or a settings file would train on them.
-//! cargo run --release --example show_assignment -- --config r18-320 \
-//!     --annotations train.json --images photos/ 42 7
-//! ```
-//!
-//! Writes a PNG per image into the output folder (default `assignments`): the image with its boxes,
-//! one picture per pyramid level with the locations that learn in the colour of their box, those
-//! that had a choice of boxes ringed, the centre-ness targets of all levels as a heat map, and how
-//! many locations learn each box. (FCOS, figures 1 and 3.)
+//! `fcos assign`: draws which locations learn from which box, level by level, and how central they
+//! are.
 
-#[path = "show_assignment/paint.rs"]
 mod paint;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use fcos::data::Dataset;
 use fcos::targets::{AssignRule, Assigner, Rule, Targets};
-use fcos::train::TrainConfig;
-use fcos::{BBox, Locations, Point, Scale, Size};
-use fcos_examples::{generated_dataset, init_logging};
+use fcos::train::{InputBoxes, TrainConfig};
+use fcos::{BBox, Locations, Point, Size};
 use image::RgbImage;
+
+use crate::generated::generated_dataset;
+use crate::terminal::{init_logging, make_folder, say};
 
 /// Images drawn where none is named.
 const DEFAULT_IMAGES: usize = 4;
 
-/// Draw which locations learn from which box.
-#[derive(Parser)]
+/// Draw which locations learn from which box
+///
+/// Writes a PNG per image into the output folder: the image with its boxes, one picture per pyramid
+/// level with the locations that learn in the colour of their box, those that had a choice of boxes
+/// ringed, the centre-ness targets of all levels as a heat map, and how many locations learn each box.
+/// (FCOS, figures 1 and 3.)
+#[derive(Debug, Parser)]
 #[command(after_help = "Examples:
-  show_assignment
-  show_assignment --rule atss 3 17
-  show_assignment --config r18-320 --annotations train.json --images photos/ 42")]
-struct Args {
+  Val images of the generated data set, by FCOS as the preset `demo` has it, then by ATSS.
+    fcos assign
+    fcos assign --rule atss 3 17
+  Images of your own, as a preset or a settings file would train on them.
+    fcos assign --config r18-320 --annotations train.json --images photos/ 42 7")]
+pub struct Args {
     /// Ids of the images, as in the annotations; the first few where none is given
     #[arg(value_name = "IMAGE-ID")]
     ids: Vec<u64>,
@@ -53,9 +48,9 @@ struct Args {
     /// Override a setting, e.g. assign.center_sampling_radius=none; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// The rule, whatever the settings say
-    #[arg(long, value_enum)]
-    rule: Option<RuleName>,
+    /// The rule, whatever the settings say: fcos or atss
+    #[arg(long)]
+    rule: Option<AssignRule>,
     /// Long side of each picture in pixels
     #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u32).range(64..=4096))]
     panel: u32,
@@ -64,40 +59,28 @@ struct Args {
     output: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum RuleName {
-    /// All locations in a box, by size ranges
-    Fcos,
-    /// The nearest locations, by overlap
-    Atss,
-}
-
-impl From<RuleName> for AssignRule {
-    fn from(name: RuleName) -> Self {
-        match name {
-            RuleName::Fcos => Self::Fcos,
-            RuleName::Atss => Self::Atss,
+impl Args {
+    /// Draws the images.
+    ///
+    /// # Errors
+    /// If the settings, the data or the output folder can't be used, or there is no such image.
+    pub fn run(self) -> Result<()> {
+        init_logging();
+        let mut config = TrainConfig::load(&self.config, &self.sets)?;
+        config.assign.rule = self.rule.unwrap_or(config.assign.rule);
+        config.validate()?;
+        let dataset = dataset(&self)?;
+        make_folder(&self.output)?;
+        for index in indices(&dataset, &self.ids)? {
+            let assigned = Assigned::new(&dataset, index, &config)?;
+            let file = self.output.join(format!("{}.png", assigned.image_id));
+            paint::sheet(&assigned, self.panel)
+                .save(&file)
+                .with_context(|| format!("can't write {}", file.display()))?;
+            say!("{}: {}", file.display(), assigned.summary());
         }
+        Ok(())
     }
-}
-
-fn main() -> Result<()> {
-    init_logging();
-    let args = Args::parse();
-    let mut config = TrainConfig::load(&args.config, &args.sets)?;
-    config.assign.rule = args.rule.map_or(config.assign.rule, AssignRule::from);
-    let dataset = dataset(&args)?;
-    std::fs::create_dir_all(&args.output)
-        .with_context(|| format!("can't make folder {}", args.output.display()))?;
-    for index in indices(&dataset, &args.ids)? {
-        let assigned = Assigned::new(&dataset, index, &config)?;
-        let file = args.output.join(format!("{}.png", assigned.image_id));
-        paint::sheet(&assigned, args.panel)
-            .save(&file)
-            .with_context(|| format!("can't write {}", file.display()))?;
-        println!("{}: {}", file.display(), assigned.summary());
-    }
-    Ok(())
 }
 
 fn dataset(args: &Args) -> Result<Dataset> {
@@ -143,14 +126,8 @@ impl Assigned {
         let record = dataset.sample(index);
         let image = dataset.load(index)?;
         let prepared = config.preprocess.apply(&image);
-        let Scale { x: sx, y: sy } = prepared.scale;
-        let kept = |(bbox, &label): (&BBox, &u32)| {
-            let (width, height) = (prepared.size.width as f32, prepared.size.height as f32);
-            let bbox = bbox.scale(sx, sy).clip(width, height);
-            bbox.is_valid().then_some((bbox, label))
-        };
-        let pairs = record.boxes.iter().zip(&record.labels);
-        let (boxes, labels): (Vec<BBox>, Vec<u32>) = pairs.filter_map(kept).unzip();
+        let InputBoxes { boxes, labels } =
+            InputBoxes::new(&prepared, &record.boxes, &record.labels);
         let padded = config
             .preprocess
             .padded_size(std::slice::from_ref(&prepared));

@@ -1,10 +1,11 @@
 //! The figures as a table and as JSON.
 
 use fcos::data::{AnnotatedImages, LeftOut};
-use fcos::targets::{AtssConfig, SizeSummary, Summary};
+use fcos::targets::{AtssConfig, NeverLearnt, SizeSummary, Summary};
 use serde::Serialize;
 
-use crate::{Args, LowQuality, Missed, RuleName};
+use super::{Args, LowQuality, RuleName};
+use crate::terminal::say;
 
 /// Classes and boxes that are printed; `--json` has all of them.
 const PRINTED: usize = 5;
@@ -45,15 +46,16 @@ struct MissedRow<'a> {
 }
 
 impl<'a> MissedRow<'a> {
-    fn new(annotations: &'a AnnotatedImages, &(image, place): &Missed) -> Self {
-        let image = &annotations.images[image];
-        let label = image.labels[place];
+    fn new(annotations: &'a AnnotatedImages, missed: &NeverLearnt) -> Self {
+        let image = &annotations.images[missed.image];
+        let index = missed.index;
+        let label = image.labels[index];
         Self {
             image_id: image.id,
-            annotation_id: image.annotation_ids[place],
+            annotation_id: image.annotation_ids[index],
             category_id: annotations.category_ids[label as usize],
             category: annotations.classes.name(label),
-            bbox: image.boxes[place],
+            bbox: image.boxes[index],
         }
     }
 }
@@ -70,7 +72,7 @@ impl<'a> Report<'a> {
         args: &'a Args,
         annotations: &'a AnnotatedImages,
         summary: &'a Summary,
-        missed: &[Missed],
+        missed: &[NeverLearnt],
     ) -> Self {
         let retinanet = || LowQuality(args.retinanet().low_quality_iou);
         Self {
@@ -105,20 +107,27 @@ fn class_rows<'a>(annotations: &'a AnnotatedImages, summary: &Summary) -> Vec<Cl
 }
 
 /// Prints the figures as tables.
-pub fn print(args: &Args, annotations: &AnnotatedImages, summary: &Summary, missed: &[Missed]) {
+pub fn print(
+    args: &Args,
+    annotations: &AnnotatedImages,
+    summary: &Summary,
+    missed: &[NeverLearnt],
+) {
     let left_out = annotations.left_out;
-    println!("{} images, {} boxes", summary.images, summary.boxes);
-    println!(
+    say!("{} images, {} boxes", summary.images, summary.boxes);
+    say!(
         "left out: {} images without a size, {} crowd regions, {} unusable annotations",
-        left_out.images, left_out.crowd, left_out.unusable
+        left_out.images,
+        left_out.crowd,
+        left_out.unusable
     );
-    println!("\nbest possible recall          {:6.2} %", summary.bpr);
-    println!("ambiguous, of all positives   {:6.2} %", summary.ambiguous);
-    println!(
+    say!("\nbest possible recall          {:6.2} %", summary.bpr);
+    say!("ambiguous, of all positives   {:6.2} %", summary.ambiguous);
+    say!(
         "… across different classes    {:6.2} %",
         summary.ambiguous_across_classes
     );
-    println!("\nboxes      number      BPR  positives per box: mean   5 %  25 %  50 %  75 %  95 %");
+    say!("\nboxes      number      BPR  positives per box: mean   5 %  25 %  50 %  75 %  95 %");
     let rows = [
         ("all", &summary.all),
         ("small", &summary.small),
@@ -127,26 +136,28 @@ pub fn print(args: &Args, annotations: &AnnotatedImages, summary: &Summary, miss
     ];
     rows.iter().for_each(|(name, row)| print_sizes(name, row));
     let strides = args.strides();
-    println!("\npositives  {}", summary.positives);
+    say!("\npositives  {}", summary.positives);
     for (stride, &positives) in strides.iter().zip(&summary.positives_per_level) {
         let share = 100.0 * positives as f64 / summary.positives.max(1) as f64;
-        println!("  stride {stride:<4} {positives:>10}  {share:5.1} %");
+        say!("  stride {stride:<4} {positives:>10}  {share:5.1} %");
     }
-    println!("\nleast recalled classes");
+    say!("\nleast recalled classes");
     for row in class_rows(annotations, summary).iter().take(PRINTED) {
-        println!("  {:<16} {:6.2} % of {}", row.name, row.bpr, row.boxes);
+        say!("  {:<16} {:6.2} % of {}", row.name, row.bpr, row.boxes);
     }
-    println!("\nnever learnt: {} boxes", missed.len());
+    say!("\nnever learnt: {} boxes", missed.len());
     for m in missed.iter().take(PRINTED) {
         let m = MissedRow::new(annotations, m);
-        println!("  image {}: {} {:?}", m.image_id, m.category, m.bbox);
+        say!("  image {}: {} {:?}", m.image_id, m.category, m.bbox);
     }
 }
 
 fn print_sizes(name: &str, row: &SizeSummary) {
     let quantiles = row.quantiles.map(|q| format!("{q:6}")).concat();
-    println!(
+    say!(
         "{name:<7} {:>9}  {:6.2} %                    {:7.1}{quantiles}",
-        row.boxes, row.bpr, row.mean
+        row.boxes,
+        row.bpr,
+        row.mean
     );
 }

@@ -1,26 +1,46 @@
 //! What the network sees of an image, and the rule that is counted.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use fcos::data::{AnnotatedImage, ResizeRule};
 use fcos::targets::{
-    AreaRule, AssignConfig, AssignRule, Assigner, AtssConfig, ImageTally, RetinaNetConfig,
-    RetinaNetRule, Tally,
+    AreaRule, AssignConfig, AssignRule, Assigner, AtssConfig, Candidate, RetinaNetConfig,
+    RetinaNetRule, Rule, Scene, SizeGroup,
 };
 use fcos::{BBox, DistanceUnit, LocationRule, Locations, Size};
 
-use crate::{Args, RuleName};
+use super::{Args, RuleName};
 
+/// The network's input is padded to a multiple of this.
+const PADDING: usize = 32;
 /// Stride of the only level without a pyramid: P4.
 const SINGLE_STRIDE: usize = 16;
 /// Where the paper's size ranges meet, in pixels.
 const RANGES: [f32; 4] = [64.0, 128.0, 256.0, 512.0];
 
 impl Args {
+    /// An image as the network sees it.
+    pub fn scene(&self, image: &AnnotatedImage) -> Scene {
+        let resized = self.resized(image.size);
+        let group = |&[_, _, w, h]: &[f32; 4]| SizeGroup::of(w * h);
+        Scene {
+            input: Size {
+                width: resized.width.next_multiple_of(PADDING),
+                height: resized.height.next_multiple_of(PADDING),
+            },
+            boxes: self.boxes(image, resized),
+            labels: image.labels.clone(),
+            sizes: image.boxes.iter().map(group).collect(),
+        }
+    }
+
     /// The size that an image is resized to.
-    pub fn resized(&self, image: Size) -> Size {
-        let rule = match self.legacy_pixels {
-            true => ResizeRule::Official,
-            false => ResizeRule::Detectron2,
+    fn resized(&self, image: Size) -> Size {
+        let rule = if self.legacy_pixels {
+            ResizeRule::Official
+        } else {
+            ResizeRule::Detectron2
         };
         rule.output_size(image, self.short.into(), self.long.into())
     }
@@ -28,7 +48,7 @@ impl Args {
     /// An image's boxes in pixels of the network input. With legacy pixels they end on their last
     /// pixel, but for ATSS: its IoUs, as RetinaNet's, count that pixel, and it has no other place
     /// where to add it.
-    pub fn boxes(&self, image: &AnnotatedImage, input: Size) -> Vec<BBox> {
+    fn boxes(&self, image: &AnnotatedImage, input: Size) -> Vec<BBox> {
         let sx = (input.width as f64 / image.size.width as f64) as f32;
         let sy = (input.height as f64 / image.size.height as f64) as f32;
         let last_pixel = if self.legacy_pixels { 1.0 } else { 0.0 };
@@ -46,17 +66,19 @@ impl Args {
 
     /// The strides of the levels.
     pub fn strides(&self) -> Vec<usize> {
-        match self.no_fpn {
-            true => vec![SINGLE_STRIDE],
-            false => (0..=self.ranges().len()).map(|level| 8 << level).collect(),
+        if self.no_fpn {
+            vec![SINGLE_STRIDE]
+        } else {
+            (0..=self.ranges().len()).map(|level| 8 << level).collect()
         }
     }
 
     /// Where the levels' size ranges meet, in pixels.
     pub fn ranges(&self) -> &[f32] {
-        match self.no_fpn {
-            true => &[],
-            false => self.ranges.as_deref().unwrap_or(&RANGES),
+        if self.no_fpn {
+            &[]
+        } else {
+            self.ranges.as_deref().unwrap_or(&RANGES)
         }
     }
 
@@ -94,9 +116,10 @@ impl Args {
                 .map(|(lower, upper)| [lower, upper])
                 .collect(),
             center_sampling_radius: self.center_sampling,
-            area: match self.legacy_pixels {
-                true => AreaRule::LegacyPlusOne,
-                false => AreaRule::Continuous,
+            area: if self.legacy_pixels {
+                AreaRule::LegacyPlusOne
+            } else {
+                AreaRule::Continuous
             },
             atss: self.atss(),
             ..AssignConfig::default()
@@ -122,13 +145,21 @@ impl Matcher {
             RuleName::Retinanet => Self::Anchors(RetinaNetRule::new(args.retinanet(), &locations)?),
         })
     }
+}
 
-    /// Counts an image's boxes.
-    pub fn tally(&self, tally: &mut Tally, boxes: &[BBox], labels: &[u32]) -> Result<ImageTally> {
-        Ok(match self {
-            Self::Locations(rule) => tally.image(rule, boxes, labels)?,
-            Self::Anchors(rule) => tally.image(rule, boxes, labels)?,
-        })
+impl Rule for Matcher {
+    fn levels(&self) -> &[Range<usize>] {
+        match self {
+            Self::Locations(rule) => rule.levels(),
+            Self::Anchors(rule) => rule.levels(),
+        }
+    }
+
+    fn candidates(&self, boxes: &[BBox], visit: impl FnMut(Candidate)) {
+        match self {
+            Self::Locations(rule) => rule.candidates(boxes, visit),
+            Self::Anchors(rule) => rule.candidates(boxes, visit),
+        }
     }
 }
 
@@ -138,7 +169,7 @@ mod tests {
     use clap::Parser;
 
     fn args(more: &[&str]) -> Args {
-        let all = [&["assignment_stats", "--annotations", "a.json"], more].concat();
+        let all = [&["stats", "--annotations", "a.json"], more].concat();
         Args::try_parse_from(all).expect("valid")
     }
 
