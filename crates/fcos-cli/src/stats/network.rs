@@ -21,7 +21,7 @@ const RANGES: [f32; 4] = [64.0, 128.0, 256.0, 512.0];
 
 impl Args {
     /// An image as the network sees it.
-    pub fn scene(&self, image: &AnnotatedImage) -> Scene {
+    pub(super) fn scene(&self, image: &AnnotatedImage) -> Scene {
         let resized = self.resized(image.size);
         let group = |&[_, _, w, h]: &[f32; 4]| SizeGroup::of(w * h);
         Scene {
@@ -65,7 +65,7 @@ impl Args {
     }
 
     /// The strides of the levels.
-    pub fn strides(&self) -> Vec<usize> {
+    pub(super) fn strides(&self) -> Vec<usize> {
         if self.no_fpn {
             vec![SINGLE_STRIDE]
         } else {
@@ -74,7 +74,7 @@ impl Args {
     }
 
     /// Where the levels' size ranges meet, in pixels.
-    pub fn ranges(&self) -> &[f32] {
+    pub(super) fn ranges(&self) -> &[f32] {
         if self.no_fpn {
             &[]
         } else {
@@ -82,7 +82,7 @@ impl Args {
         }
     }
 
-    pub fn atss(&self) -> AtssConfig {
+    pub(super) fn atss(&self) -> AtssConfig {
         let default = AtssConfig::default();
         AtssConfig {
             k: self.k.unwrap_or(default.k),
@@ -90,7 +90,7 @@ impl Args {
         }
     }
 
-    pub fn retinanet(&self) -> RetinaNetConfig {
+    pub(super) fn retinanet(&self) -> RetinaNetConfig {
         let default = RetinaNetConfig::default();
         RetinaNetConfig {
             low_quality_iou: self
