@@ -16,14 +16,14 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let metrics = match &arguments[..] {
         [] => evaluate_files(
-            format!("{TESTDATA}/mixed_annotations.json").as_ref(),
-            format!("{TESTDATA}/mixed_detections.json").as_ref(),
+            format!("{TESTDATA}/mixed_annotations.json"),
+            format!("{TESTDATA}/mixed_detections.json"),
         )?,
-        [annotations, detections] => evaluate_files(annotations.as_ref(), detections.as_ref())?,
+        [annotations, detections] => evaluate_files(annotations, detections)?,
         [annotations, images, weights] => {
             let detector = Detector::load(weights, &DeviceSpec::Auto.device()?)?;
             let classes = detector.classes();
-            let validation = Validation::open(annotations.as_ref(), images.as_ref(), classes)?;
+            let validation = Validation::open(annotations, images, classes)?;
             println!("{}", validation.health());
             validation.evaluate(detector.pipeline(), &mut |_| ())?
         }
