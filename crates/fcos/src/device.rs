@@ -51,7 +51,7 @@ pub enum DeviceSpec {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// The name is none that this library knows.
+    /// This library knows no device of that name.
     #[error(
         "unknown device `{name}`; there are: auto, flex, ndarray, and with `:0`, `:1`, … for one of \
          several: wgpu, vulkan, metal, webgpu, cuda"
@@ -92,6 +92,7 @@ pub enum DeviceError {
 
 /// A device that this machine offers to this build.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FoundDevice {
     /// How to ask for it.
     pub spec: DeviceSpec,
