@@ -91,26 +91,29 @@ impl DetectorConfig {
         preprocess.map_err(|e| Kind::Preprocess(e.within("preprocess")).at(path))?;
         let postprocess = self.postprocess.validate();
         postprocess.map_err(|e| Kind::Postprocess(e).at(path))?;
-        self.check_classes(path)?;
+        self.check_classes().map_err(|e| Kind::Classes(e).at(path))?;
         Ok(self)
     }
 
-    /// That there is one name and one category id for each of the network's classes.
-    fn check_classes(&self, path: &Path) -> Result<(), WeightsError> {
-        let (names, classes) = (self.classes.len(), self.model.num_classes);
-        if names != classes {
-            return Err(Kind::Classes { names, classes }.at(path));
-        }
-        let ids = self.category_ids.len();
-        let distinct = BTreeSet::from_iter(&self.category_ids).len();
-        if ids != classes || distinct != classes {
-            let kind = Kind::CategoryIds {
-                ids,
-                distinct,
-                classes,
-            };
-            return Err(kind.at(path));
-        }
-        Ok(())
+    /// That there are a name, and a category id of its own, for each of the network's classes.
+    ///
+    /// # Errors
+    /// Otherwise.
+    pub fn check_classes(&self) -> Result<(), SettingError> {
+        let (classes, ids) = (self.model.num_classes, &self.category_ids);
+        let one_each = "one for each class of the network";
+        let names = self.classes.len();
+        SettingError::check(
+            names == classes,
+            "classes",
+            format!("{names} names"),
+            format!("{classes}, {one_each}"),
+        )?;
+        SettingError::check(
+            ids.len() == classes && BTreeSet::from_iter(ids).len() == classes,
+            "category_ids",
+            format!("{ids:?}"),
+            format!("{classes} that differ, {one_each}"),
+        )
     }
 }

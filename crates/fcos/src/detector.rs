@@ -1,13 +1,14 @@
 //! A detector, from its file to its detections.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use fcos_core::{ClassList, SettingError};
 use fcos_data::{DataError, PreprocessConfig, decode};
 use fcos_model::weights::WeightsError;
-use fcos_model::{BatchDetections, DetectorConfig, Fcos, Pipeline, PredictError, Timings};
+use fcos_model::{
+    Backbone, BackboneModel, BatchDetections, DetectorConfig, Fcos, Pipeline, PredictError, Timings,
+};
 use fcos_postprocess::PostprocessConfig;
 use image::{DynamicImage, RgbImage};
 
@@ -29,18 +30,21 @@ use crate::detections::Class;
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// `B` is one of the library's backbones, or [one of your own](fcos_model::BackboneModel), which
+/// predicts, is saved and is [loaded](Self::load_own) alike.
 #[derive(Debug, Clone)]
-pub struct Detector {
-    source: Source,
-    pipeline: Pipeline,
+pub struct Detector<B: BackboneModel = Backbone> {
+    source: Source<B>,
+    pipeline: Pipeline<B>,
     classes: Vec<Class>,
 }
 
 /// Where [`Detector::save`] takes the weights from: the pipeline's are folded.
 #[derive(Debug, Clone)]
-enum Source {
+enum Source<B: BackboneModel> {
     /// The model as built.
-    Model(Box<Fcos>),
+    Model(Box<Fcos<B>>),
     /// The file it was loaded from, which spares a second copy in memory.
     File(PathBuf),
 }
@@ -86,20 +90,31 @@ pub struct BatchPrediction {
 }
 
 impl Detector {
+    /// Loads a weights file of this library: it holds the settings and class names too.
+    ///
+    /// # Errors
+    /// If the file can't be read, is damaged, or does not fit the model that it describes. Nothing
+    /// is ever loaded in part.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, DetectorError> {
+        Self::load_own(path, device)
+    }
+}
+
+impl<B: BackboneModel> Detector<B> {
     /// A detector from a model and its settings. Those of the network are the model's own, whatever
     /// stands in `config.model`.
     ///
     /// # Errors
     /// Unless there are a name and a category id of its own for each class of the model.
-    pub fn new(model: Fcos, mut config: DetectorConfig) -> Result<Self, DetectorError> {
+    pub fn new(model: Fcos<B>, mut config: DetectorConfig) -> Result<Self, DetectorError> {
         config.model = model.config().clone();
-        check_classes(&config)?;
+        config.check_classes()?;
         let source = Source::Model(Box::new(model.clone()));
         Ok(Self::with_source(source, model, config))
     }
 
     /// Of settings whose classes are known to fit.
-    fn with_source(source: Source, model: Fcos, config: DetectorConfig) -> Self {
+    fn with_source(source: Source<B>, model: Fcos<B>, config: DetectorConfig) -> Self {
         let classes = config.classes.iter().zip(&config.category_ids);
         let class = |(name, &category_id): (&str, &u64)| Class {
             name: name.into(),
@@ -112,19 +127,18 @@ impl Detector {
         }
     }
 
-    /// Loads a weights file of this library: it holds the settings and class names too.
+    /// [`load`](Detector::load) for any backbone: `Detector::<Mine>::load_own(path, &device)`.
     ///
     /// # Errors
-    /// If the file can't be read, is damaged, or does not fit the model that it describes. Nothing
-    /// is ever loaded in part.
-    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, DetectorError> {
+    /// As [`load`](Detector::load); also if the file's backbone is none that `B` can be.
+    pub fn load_own(path: impl AsRef<Path>, device: &Device) -> Result<Self, DetectorError> {
         let path = path.as_ref();
         let (model, config) = DetectorConfig::load(path, device)?;
         Ok(Self::with_source(Source::File(path.into()), model, config))
     }
 
     /// Writes weights, settings and class names into one safetensors file. A detector that was
-    /// [loaded](Self::load) reads its weights from that file again.
+    /// [loaded](Self::load_own) reads its weights from that file again.
     ///
     /// # Errors
     /// If the file can't be written; one that was there before stays as it was then. Or if the
@@ -134,7 +148,7 @@ impl Detector {
         match &self.source {
             Source::Model(model) => self.config().save(path, model)?,
             Source::File(file) => {
-                let (model, _): (Fcos, _) = DetectorConfig::load(file, &self.pipeline.device())?;
+                let (model, _): (Fcos<B>, _) = DetectorConfig::load(file, &self.pipeline.device())?;
                 self.config().save(path, &model)?;
             }
         }
@@ -162,7 +176,7 @@ impl Detector {
     }
 
     /// Model, preprocessing and postprocessing by themselves.
-    pub fn pipeline(&self) -> &Pipeline {
+    pub fn pipeline(&self) -> &Pipeline<B> {
         &self.pipeline
     }
 
@@ -232,23 +246,6 @@ impl Detector {
             .map(|(found, &non_finite)| Detections::new(found, non_finite, &self.classes))
             .collect()
     }
-}
-
-/// A name, and a category id of its own, for each class of the network.
-fn check_classes(config: &DetectorConfig) -> Result<(), SettingError> {
-    let (classes, ids) = (config.model.num_classes, &config.category_ids);
-    let names = config.classes.len();
-    let found = format!("{names} names");
-    let one_each = "one for each class of the network";
-    SettingError::check(
-        names == classes,
-        "classes",
-        found,
-        format!("{classes}, {one_each}"),
-    )?;
-    let fit = ids.len() == classes && BTreeSet::from_iter(ids).len() == classes;
-    let expected = format!("{classes} that differ, {one_each}");
-    SettingError::check(fit, "category_ids", format!("{ids:?}"), expected)
 }
 
 #[cfg(test)]

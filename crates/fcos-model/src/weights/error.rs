@@ -169,24 +169,9 @@ pub enum WeightsErrorKind {
     /// Detections can't be made as the file says.
     #[error("its postprocessing is invalid")]
     Postprocess(#[source] PostprocessError),
-    /// There are not as many class names as the network has classes.
-    #[error("{names} class names for {classes} classes")]
-    Classes {
-        /// Number of names.
-        names: usize,
-        /// Number of classes.
-        classes: usize,
-    },
-    /// There is not one category id for each class, different from the others.
-    #[error("{ids} category ids, {distinct} of them distinct, for {classes} classes")]
-    CategoryIds {
-        /// Number of ids.
-        ids: usize,
-        /// Number of different ids.
-        distinct: usize,
-        /// Number of classes.
-        classes: usize,
-    },
+    /// Class names or category ids don't fit the network's classes.
+    #[error("its classes are not those of its network")]
+    Classes(#[source] SettingError),
     /// The network has lost its batch normalisations.
     #[error("a network with folded batch normalisation can't be saved")]
     Folded,

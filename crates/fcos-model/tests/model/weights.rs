@@ -517,7 +517,7 @@ fn category_ids_are_one_per_class_or_left_to_the_names() {
     for ids in [&[3, 18][..], &[3, 18, 3], &[3, 18, 3, 4]] {
         let error = load(ids).expect_err("not one per class");
         assert!(
-            matches!(error.kind(), WeightsErrorKind::CategoryIds { .. }),
+            matches!(error.kind(), WeightsErrorKind::Classes(_)),
             "{error}"
         );
     }
