@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::tensor::Device;
-use fcos_core::{ClassList, LocationRule};
+use fcos_core::{ClassList, LocationRule, SettingError};
 use fcos_data::PreprocessConfig;
 use fcos_postprocess::PostprocessConfig;
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,8 @@ impl DetectorConfig {
         preprocess.map_err(|e| Kind::Preprocess(e.within("preprocess")).at(path))?;
         let postprocess = self.postprocess.validate();
         postprocess.map_err(|e| Kind::Postprocess(e).at(path))?;
-        self.check_classes().map_err(|e| Kind::Classes(e).at(path))?;
+        self.check_classes()
+            .map_err(|e| Kind::Classes(e).at(path))?;
         Ok(self)
     }
 
