@@ -13,6 +13,9 @@ use crate::weights::{self, WeightsError, WeightsErrorKind as Kind};
 use crate::{BackboneModel, Fcos, FcosConfig};
 
 /// Everything besides weights that a detector needs to predict; stored in its weights file.
+///
+/// A setting that is added later has a default, what it was before it was one, so that files
+/// written without it are read: `testdata/compat/` has such files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorConfig {

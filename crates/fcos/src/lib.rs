@@ -72,7 +72,7 @@ pub use burn::tensor::{Device, Tensor};
 pub use fcos_core::{
     BBox, COCO_CATEGORY_IDS, ClassList, ClassListError, DistanceUnit, Grid, LocationRule,
     Locations, Ltrb, Outputs, Point, Rng, Scale, SettingError, Size, error_chain, iou_from_areas,
-    pyramid_grids, write_atomically,
+    pyramid_grids, pyramid_strides, write_atomically,
 };
 pub use fcos_model::{DetectorConfig, FcosConfig, Timings};
 

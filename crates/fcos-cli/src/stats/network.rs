@@ -8,12 +8,14 @@ use fcos::targets::{
     AreaRule, AssignConfig, AssignRule, Assigner, AtssConfig, Candidate, RetinaNetConfig,
     RetinaNetRule, Rule, Scene, SizeGroup,
 };
-use fcos::{BBox, DistanceUnit, LocationRule, Locations, Size};
+use fcos::{BBox, DistanceUnit, LocationRule, Locations, Size, pyramid_strides};
 
 use super::{Args, RuleName};
 
 /// The network's input is padded to a multiple of this.
 const PADDING: usize = 32;
+/// Stride of a pyramid's first level: P3.
+const FINEST_STRIDE: usize = 8;
 /// Stride of the only level without a pyramid: P4.
 const SINGLE_STRIDE: usize = 16;
 /// Where the paper's size ranges meet, in pixels.
@@ -69,7 +71,7 @@ impl Args {
         if self.no_fpn {
             vec![SINGLE_STRIDE]
         } else {
-            (0..=self.ranges().len()).map(|level| 8 << level).collect()
+            pyramid_strides(FINEST_STRIDE, self.ranges().len() + 1)
         }
     }
 
