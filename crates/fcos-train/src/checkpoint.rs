@@ -18,10 +18,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Bytes;
 use fcos_model::BackboneModel;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -133,15 +132,17 @@ fn write_parts<B: BackboneModel>(state: &TrainState<B>, folder: &Path) -> Result
         values: BTreeMap::new(),
     };
     for part in &TrainState::<B>::PARTS {
-        let error = |reason| part.error(reason);
         match part.content {
             Content::Tensors { read, .. } => {
                 let file = format!("{}.bpk", part.name);
-                write_synced(&folder.join(&file), &read(state).map_err(error)?)?;
+                let path = folder.join(&file);
+                read(state).save(&path).map_err(|e| damaged(&path, e))?;
+                let sync = File::open(&path).and_then(|f| f.sync_all());
+                sync.map_err(|e| io_error(&path, e))?;
                 manifest.tensors.insert(part.name.into(), file);
             }
             Content::Value { read, .. } => {
-                let value = read(state).map_err(error)?;
+                let value = read(state).map_err(|reason| part.error(reason))?;
                 manifest.values.insert(part.name.into(), value);
             }
         }
@@ -164,12 +165,10 @@ fn read_parts<B: BackboneModel>(
             version,
         };
         match part.content {
-            Content::Tensors { write, .. } => {
+            Content::Tensors { load, .. } => {
                 let file = manifest.tensors.remove(part.name).ok_or_else(missing)?;
                 let file = folder.join(file);
-                let bytes = fs::read(&file).map_err(|e| io_error(&file, e))?;
-                let written = write(state, Bytes::from_bytes_vec(bytes));
-                written.map_err(|reason| damaged(&file, reason))?;
+                load(state, &file).map_err(|reason| damaged(&file, reason))?;
             }
             Content::Value { write, .. } => {
                 let value = manifest.values.remove(part.name).ok_or_else(missing)?;
@@ -217,13 +216,6 @@ impl Manifest {
             values,
         }
     }
-}
-
-fn write_synced(file: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let write = |mut f: File| f.write_all(bytes).and_then(|()| f.sync_all());
-    File::create(file)
-        .and_then(write)
-        .map_err(|e| io_error(file, e))
 }
 
 fn remove_folder(folder: &Path) -> Result<(), TrainError> {

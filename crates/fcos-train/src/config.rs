@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use crate::TrainError;
 use crate::files::io_error;
-use crate::layers::{from_toml, merge, parse_assignment, to_toml};
 use crate::recipe::Recipe;
+use crate::setting_layers::{from_toml, merge, parse_assignment, to_toml};
 
 /// Presets: small TOML files, each a difference to [`TrainConfig::default`].
 const PRESETS: [(&str, &str); 5] = [
@@ -136,18 +136,16 @@ impl TrainConfig {
     }
 
     /// That boxes are offsets of the anchors by which they are assigned.
-    fn check_anchors(&self) -> Result<(), TrainError> {
+    fn check_anchors(&self) -> Result<(), SettingError> {
         let scale = self.assign.atss.anchor_scale;
-        let anchors = self.model.head.box_activation.is_of_anchors();
-        if self.assign.rule != AssignRule::Atss || !anchors || f64::from(scale) == ANCHOR_SIDE {
-            return Ok(());
-        }
-        Err(config_error(
+        let by_anchors = self.assign.rule == AssignRule::Atss;
+        let of_anchors = self.model.head.box_activation.is_of_anchors();
+        SettingError::check(
+            !by_anchors || !of_anchors || f64::from(scale) == ANCHOR_SIDE,
             "assign.atss.anchor_scale",
-            format!(
-                "{scale} does not go with `model.head.box_activation`: its anchors are of {ANCHOR_SIDE}"
-            ),
-        ))
+            scale,
+            format!("{ANCHOR_SIDE}, that of the anchors of `model.head.box_activation`"),
+        )
     }
 
     /// What a detector trained on this data by these settings needs to predict.

@@ -53,7 +53,6 @@ mod detector_settings;
 mod error;
 mod files;
 mod gradients;
-mod layers;
 mod learner;
 mod log;
 mod observer;
@@ -62,6 +61,7 @@ mod recipe;
 mod run;
 mod run_curves;
 mod run_folder;
+mod setting_layers;
 mod state;
 #[cfg(test)]
 mod testing;

@@ -1,12 +1,12 @@
 //! What a run has to remember, as parts with names.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use burn::module::Module;
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::ModuleRecord;
 use burn::store::burn_pack::Reader;
-use burn::tensor::Bytes;
 use fcos_loss::NormalizerState;
 use fcos_model::{Backbone, BackboneModel, Fcos};
 use serde::de::DeserializeOwned;
@@ -53,8 +53,8 @@ pub(crate) struct Part<B: BackboneModel> {
 pub(crate) enum Content<B: BackboneModel> {
     /// Tensors, in a file of their own.
     Tensors {
-        read: fn(&TrainState<B>) -> Result<Bytes, String>,
-        write: fn(&mut TrainState<B>, Bytes) -> Result<(), String>,
+        read: fn(&TrainState<B>) -> Record,
+        load: fn(&mut TrainState<B>, &Path) -> Result<(), String>,
     },
     /// A few numbers, which stand beside each other in one file.
     Value {
@@ -63,18 +63,54 @@ pub(crate) enum Content<B: BackboneModel> {
     },
 }
 
+/// Tensors on the host, as Burn writes them.
+pub(crate) enum Record {
+    Module(ModuleRecord),
+    Optimizer(OptimizerRecord),
+}
+
+impl Record {
+    pub fn save(self, file: &Path) -> Result<(), String> {
+        text_error(match self {
+            Self::Module(record) => record.save(file),
+            Self::Optimizer(record) => record.save(file),
+        })
+    }
+
+    /// Its content by the paths of the parameters. (Its own names begin with numbers that each
+    /// model draws anew, and the order is left open.)
+    fn by_path(self) -> Result<BTreeMap<String, Vec<u8>>, String> {
+        let bytes = text_error(match self {
+            Self::Module(record) => record.into_bytes(),
+            Self::Optimizer(record) => record.into_bytes(),
+        })?;
+        let reader = text_error(Reader::from_bytes(bytes))?;
+        let path = |name: &str| {
+            let parts = name.split_once('.');
+            let known = parts.and_then(|(id, rest)| Some((reader.metadata().get(id)?, rest)));
+            known.map_or(name.to_string(), |(path, rest)| format!("{path}.{rest}"))
+        };
+        let mut content = BTreeMap::new();
+        for name in reader.tensor_names() {
+            content.insert(path(name), text_error(reader.tensor_data(name))?);
+        }
+        for (name, scalar) in reader.scalars() {
+            content.insert(path(name), format!("{scalar:?}").into_bytes());
+        }
+        Ok(content)
+    }
+}
+
 impl<B: BackboneModel> TrainState<B> {
     /// The parts. Whatever else a run is to remember becomes a field and an entry here.
     pub(crate) const PARTS: [Part<B>; 5] = [
         Part {
             name: "model",
             content: Content::Tensors {
-                read: |state| {
-                    // `valid` takes in the last step's batch statistics, which wait for their update.
-                    text_error(state.model().valid().into_record().into_bytes())
-                },
-                write: |state, bytes| {
-                    let record = text_error(ModuleRecord::from_bytes(bytes))?;
+                // `valid` takes in the last step's batch statistics, which wait for their update.
+                read: |state| Record::Module(state.model().valid().into_record()),
+                load: |state, file| {
+                    let record = text_error(ModuleRecord::load(file))?;
                     let model = state.model().clone().try_load_record(record);
                     state.model = Some(text_error(model)?);
                     Ok(())
@@ -84,9 +120,10 @@ impl<B: BackboneModel> TrainState<B> {
         Part {
             name: "optimizer",
             content: Content::Tensors {
-                read: |state| text_error(state.optimizer.into_bytes()),
-                write: |state, bytes| {
-                    state.optimizer = load_optimizer(state.optimizer.clone(), bytes)?;
+                read: |state| Record::Optimizer(state.optimizer.to_record()),
+                load: |state, file| {
+                    let record = text_error(OptimizerRecord::load(file))?;
+                    state.optimizer = load_optimizer(state.optimizer.clone(), record)?;
                     Ok(())
                 },
             },
@@ -153,7 +190,7 @@ impl<B: BackboneModel> TrainState<B> {
         for part in &Self::PARTS {
             let same = match part.content {
                 Content::Tensors { read, .. } => {
-                    let content = |state| read(state).and_then(by_path);
+                    let content = |state| read(state).by_path();
                     content(self).and_then(|ours| Ok(ours == content(other)?))
                 }
                 Content::Value { read, .. } => Ok(read(self) == read(other)),
@@ -195,8 +232,10 @@ impl<B: BackboneModel> Part<B> {
 }
 
 /// Burn passes over what it can't use, such as another optimiser's state.
-fn load_optimizer(optimizer: ModuleOptimizer, bytes: Bytes) -> Result<ModuleOptimizer, String> {
-    let record = text_error(OptimizerRecord::from_bytes(bytes))?;
+fn load_optimizer(
+    optimizer: ModuleOptimizer,
+    record: OptimizerRecord,
+) -> Result<ModuleOptimizer, String> {
     let expected = record.len();
     let optimizer = optimizer.load_record(record);
     let found = optimizer.to_record().len();
@@ -207,25 +246,6 @@ fn load_optimizer(optimizer: ModuleOptimizer, bytes: Bytes) -> Result<ModuleOpti
             "the state of another optimiser: {found} of {expected} tensors are of use"
         ))
     }
-}
-
-/// A record's content by the paths of the parameters. (Its own names begin with numbers that each
-/// model draws anew, and the order is left open.)
-fn by_path(bytes: Bytes) -> Result<BTreeMap<String, Vec<u8>>, String> {
-    let reader = text_error(Reader::from_bytes(bytes))?;
-    let path = |name: &str| {
-        let parts = name.split_once('.');
-        let known = parts.and_then(|(id, rest)| Some((reader.metadata().get(id)?, rest)));
-        known.map_or(name.to_string(), |(path, rest)| format!("{path}.{rest}"))
-    };
-    let mut content = BTreeMap::new();
-    for name in reader.tensor_names() {
-        content.insert(path(name), text_error(reader.tensor_data(name))?);
-    }
-    for (name, scalar) in reader.scalars() {
-        content.insert(path(name), format!("{scalar:?}").into_bytes());
-    }
-    Ok(content)
 }
 
 fn to_value(value: &impl Serialize) -> Result<Value, String> {
