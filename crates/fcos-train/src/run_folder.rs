@@ -86,7 +86,7 @@ impl RunFolder {
                 path: self.path.clone(),
             });
         }
-        TrainConfig::load(&self.file(CONFIG_FILE).to_string_lossy(), &[])
+        TrainConfig::read(self.file(CONFIG_FILE))
     }
 
     /// Makes it a run's with these settings.
