@@ -1,4 +1,8 @@
+//! Boxes: corners in continuous pixels.
+
 use serde::{Deserialize, Serialize};
+
+use crate::Point;
 
 /// An axis-aligned box: corners `(x1, y1)` and `(x2, y2)` in continuous pixels.
 ///
@@ -51,9 +55,12 @@ impl BBox {
         self.width() * self.height()
     }
 
-    /// The centre `(x, y)`.
-    pub fn center(self) -> (f32, f32) {
-        ((self.x1 + self.x2) / 2.0, (self.y1 + self.y2) / 2.0)
+    /// The centre.
+    pub fn center(self) -> Point {
+        Point {
+            x: (self.x1 + self.x2) / 2.0,
+            y: (self.y1 + self.y2) / 2.0,
+        }
     }
 
     /// Whether all corners are finite and both sides are longer than zero.
@@ -64,6 +71,7 @@ impl BBox {
     }
 
     /// Moves every corner into `[0, width] × [0, height]`. NaN stays NaN.
+    #[must_use]
     pub fn clip(self, width: f32, height: f32) -> Self {
         let clamp = |v: f32, max: f32| {
             if v < 0.0 {
@@ -83,11 +91,13 @@ impl BBox {
     }
 
     /// Multiplies the x coordinates by `sx` and the y coordinates by `sy`.
+    #[must_use]
     pub fn scale(self, sx: f32, sy: f32) -> Self {
         Self::new(self.x1 * sx, self.y1 * sy, self.x2 * sx, self.y2 * sy)
     }
 
     /// The mirror image in a picture of this width: `x → width − x`.
+    #[must_use]
     pub fn flip_horizontal(self, width: f32) -> Self {
         Self::new(width - self.x2, self.y1, width - self.x1, self.y2)
     }
@@ -119,10 +129,8 @@ mod tests {
 
     #[test]
     fn measures() {
-        assert_eq!(
-            (B.width(), B.height(), B.area(), B.center()),
-            (4.0, 10.0, 40.0, (12.0, 205.0))
-        );
+        assert_eq!((B.width(), B.height(), B.area()), (4.0, 10.0, 40.0));
+        assert_eq!(B.center(), Point { x: 12.0, y: 205.0 });
     }
 
     #[test]

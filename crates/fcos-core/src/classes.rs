@@ -1,3 +1,5 @@
+//! The list of class names, and COCO's.
+
 use serde::{Deserialize, Serialize};
 
 /// The class names, by label: label `i` (0-based, contiguous, without a background class) is

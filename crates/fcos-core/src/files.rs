@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The neighbour under which a file is written before it takes its own name: `<file name>.tmp`.
-pub fn temporary_name(path: &Path) -> PathBuf {
+pub fn temporary_name(path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".tmp");
     path.with_file_name(name)
@@ -26,7 +27,8 @@ pub fn temporary_name(path: &Path) -> PathBuf {
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+    let path = path.as_ref();
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return fs::write(path, bytes);
     }
@@ -50,7 +52,7 @@ fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
+pub fn sync_folder(folder: impl AsRef<Path>) -> io::Result<()> {
     // Windows can't open a folder for this, and needs no such call.
     if cfg!(unix) {
         File::open(folder)?.sync_all()?;

@@ -49,8 +49,8 @@ impl BBox {
     pub fn diou(self, other: Self) -> f32 {
         let hull = self.hull(other);
         let diagonal = hull.width().powi(2) + hull.height().powi(2);
-        let ((ax, ay), (bx, by)) = (self.center(), other.center());
-        let distance = (ax - bx).powi(2) + (ay - by).powi(2);
+        let (a, b) = (self.center(), other.center());
+        let distance = (a.x - b.x).powi(2) + (a.y - b.y).powi(2);
         let penalty = if diagonal > 0.0 {
             distance / diagonal
         } else {
@@ -61,6 +61,7 @@ impl BBox {
 
     /// The smallest box that holds both.
     #[inline]
+    #[must_use]
     pub fn hull(self, other: Self) -> Self {
         Self::new(
             self.x1.min(other.x1),

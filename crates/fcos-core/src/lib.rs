@@ -6,6 +6,22 @@
 //! Coordinates are continuous pixels (`f32`): pixel `i` covers `[i, i + 1]`, a box of width `w`
 //! spans `[x, x + w]`, and nothing adds one.
 //!
+//! # The pixel that older code adds
+//! maskrcnn-benchmark, and with it the official FCOS and ATSS, has boxes end *on* their last pixel:
+//! `w = x2 − x1 + 1`. What such code computes is reproduced where it matters, by settings of the
+//! crates that compute it; presets set those that belong together, and no other code adds a pixel:
+//!
+//! | setting | adds the pixel to | belongs to |
+//! |---|---|---|
+//! | `fcos_targets::AreaRule::LegacyPlusOne` | the areas by which the smallest box is found | official FCOS |
+//! | `fcos_targets::RetinaNetConfig::legacy_pixels` | boxes and anchors before they are matched | Detectron's RetinaNet, statistics only |
+//! | `fcos_model::BoxActivation::LegacyAnchorDelta` | the anchors' sides: the decoded box falls short by one | ATSS's published weights |
+//! | `fcos_postprocess::Clip::LegacyBeforeNms` | nothing; the last pixel is `W − 1` | official FCOS, ATSS: with the next one |
+//! | `fcos_postprocess::NmsConfig::legacy_plus_one` | sides in NMS, and the boxes that are handed out, so that they are as everywhere else | official FCOS, ATSS: with the one before |
+//!
+//! `fcos_loss::IouSmoothing::PlusOne` looks like one of them and is none: it adds 1 to areas, in
+//! whatever unit, to keep quotients finite.
+//!
 //! ```
 //! use fcos_core::{BBox, LocationRule, Locations, Ltrb, Size};
 //!

@@ -89,6 +89,7 @@ impl Ltrb {
 
     /// All four multiplied by `factor`, to change the [`DistanceUnit`].
     #[inline]
+    #[must_use]
     pub fn scale(self, factor: f32) -> Self {
         Self {
             l: self.l * factor,

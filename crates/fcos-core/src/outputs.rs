@@ -32,6 +32,7 @@ pub struct Outputs<T> {
 
 impl<T> Outputs<T> {
     /// The three parts, each made by `f`, in the order of the fields.
+    #[must_use]
     pub fn map<U>(self, mut f: impl FnMut(T) -> U) -> Outputs<U> {
         Outputs {
             cls_logits: f(self.cls_logits),

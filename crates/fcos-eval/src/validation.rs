@@ -107,13 +107,13 @@ impl Validation {
         pipeline: &Pipeline<B>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<ResultRow>, EvalError> {
-        let (mut rows, mut dropped, mut failures) = (Vec::new(), 0, Vec::new());
+        let (mut rows, mut non_finite, mut failures) = (Vec::new(), 0, Vec::new());
         for index in 0..self.len() {
             match self.dataset.load(index) {
                 Ok(image) => {
                     let mut batch = pipeline.predict(&[&image])?;
                     let found = batch.detections.remove(0);
-                    dropped += batch.non_finite[0];
+                    non_finite += batch.non_finite[0];
                     let id = self.dataset.sample(index).id;
                     rows.extend(found.iter().map(|d| {
                         let category = self.dataset.category_ids()[d.label as usize];
@@ -124,8 +124,8 @@ impl Validation {
             }
             progress(index + 1);
         }
-        if dropped > 0 {
-            tracing::warn!(dropped, "outputs of the network that are not finite");
+        if non_finite > 0 {
+            tracing::warn!(non_finite, "outputs of the network that are not finite");
         }
         let skipped = failures.len();
         if let Some(first) = failures.into_iter().next() {

@@ -1,7 +1,11 @@
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
+//! The settings of the losses, and what they may be.
 
-use crate::{FcosLoss, IouLoss, IouSmoothing, NormalizerRule, NormalizerState};
+use fcos_core::{SettingError, serde_names};
+use serde::{Deserialize, Serialize};
+
+use crate::{FcosLoss, IouLoss, IouSmoothing, MovingScope, NormalizerRule, NormalizerState, term};
+
+serde_names!(BoxWeighting, IouLoss, IouSmoothing, MovingScope);
 
 /// Everything that distinguishes one FCOS loss from another.
 ///
@@ -36,6 +40,7 @@ pub struct LossConfig {
 /// What each positive location counts in the box loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BoxWeighting {
     /// Its centre-ness target; divided by their sum (original code, AdelaiDet, mmdetection, ATSS).
     #[default]
@@ -80,31 +85,6 @@ impl Default for LossConfig {
     }
 }
 
-/// Why a [`LossConfig`] cannot be trained with.
-#[derive(Debug, Clone, PartialEq, Error)]
-pub enum LossConfigError {
-    /// `alpha` is outside `[0, 1]` or not a number.
-    #[error("loss: alpha must lie in [0, 1], not {0}")]
-    Alpha(f64),
-    /// `gamma` is negative or not finite.
-    #[error("loss: gamma must be finite and at least 0, not {0}")]
-    Gamma(f64),
-    /// A weight is negative or not finite.
-    #[error("loss: weight of {term} must be finite and at least 0, not {value}")]
-    Weight {
-        /// `cls`, `bbox` or `centerness`.
-        term: &'static str,
-        /// As configured.
-        value: f64,
-    },
-    /// The moving average would not move, or would run away.
-    #[error("loss: normalizer momentum must lie in [0, 1), not {0}")]
-    Momentum(f32),
-    /// The moving average would start at a divisor that is not above zero.
-    #[error("loss: normalizer's initial value must be finite and above 0, not {0}")]
-    Initial(f32),
-}
-
 impl LossConfig {
     /// The loss of this configuration.
     pub fn init(&self) -> FcosLoss {
@@ -120,48 +100,43 @@ impl LossConfig {
     ///
     /// # Errors
     /// The first that is not.
-    pub fn validate(&self) -> Result<(), LossConfigError> {
-        if !(0.0..=1.0).contains(&self.alpha) {
-            return Err(LossConfigError::Alpha(self.alpha));
-        }
-        if !is_factor(self.gamma) {
-            return Err(LossConfigError::Gamma(self.gamma));
-        }
-        self.weights.validate()?;
-        self.normalizer.validate()
+    pub fn validate(&self) -> Result<(), SettingError> {
+        let is_share = (0.0..=1.0).contains(&self.alpha);
+        SettingError::check(is_share, "alpha", self.alpha, "in [0, 1]")?;
+        check_factor("gamma", self.gamma)?;
+        let weights = self.weights.validate();
+        weights.map_err(|error| error.within("weights"))?;
+        let normalizer = self.normalizer.validate();
+        normalizer.map_err(|error| error.within("normalizer.moving_positives"))
     }
 }
 
 impl LossWeights {
-    fn validate(&self) -> Result<(), LossConfigError> {
-        let terms = [
-            ("cls", self.cls),
-            ("bbox", self.bbox),
-            ("centerness", self.centerness),
-        ];
-        match terms.into_iter().find(|(_, value)| !is_factor(*value)) {
-            Some((term, value)) => Err(LossConfigError::Weight { term, value }),
-            None => Ok(()),
-        }
+    fn validate(&self) -> Result<(), SettingError> {
+        check_factor(term::CLS, self.cls)?;
+        check_factor(term::BBOX, self.bbox)?;
+        check_factor(term::CENTERNESS, self.centerness)
     }
 }
 
 impl NormalizerRule {
-    fn validate(&self) -> Result<(), LossConfigError> {
-        match *self {
-            Self::MovingPositives { momentum, .. } if !(0.0..1.0).contains(&momentum) => {
-                Err(LossConfigError::Momentum(momentum))
-            }
-            Self::MovingPositives { initial, .. } if !(initial > 0.0 && initial.is_finite()) => {
-                Err(LossConfigError::Initial(initial))
-            }
-            Self::MovingPositives { .. } | Self::Positives => Ok(()),
-        }
+    fn validate(&self) -> Result<(), SettingError> {
+        let Self::MovingPositives {
+            momentum, initial, ..
+        } = *self
+        else {
+            return Ok(());
+        };
+        let moves = (0.0..1.0).contains(&momentum);
+        SettingError::check(moves, "momentum", momentum, "in [0, 1)")?;
+        let divides = initial > 0.0 && initial.is_finite();
+        SettingError::check(divides, "initial", initial, "finite and above 0")
     }
 }
 
-fn is_factor(value: f64) -> bool {
-    value >= 0.0 && value.is_finite()
+fn check_factor(setting: &str, value: f64) -> Result<(), SettingError> {
+    let ok = value >= 0.0 && value.is_finite();
+    SettingError::check(ok, setting, value, "finite and at least 0")
 }
 
 #[cfg(test)]
@@ -189,6 +164,14 @@ mod tests {
             (short.weights.bbox, short.weights.cls, short.alpha),
             (2.0, 1.0, 0.25)
         );
+    }
+
+    #[test]
+    fn names_are_those_in_files() {
+        assert_eq!("linear_iou".parse(), Ok(IouLoss::LinearIou));
+        assert_eq!(IouSmoothing::PlusOne.to_string(), "plus_one");
+        assert_eq!(BoxWeighting::Centerness.to_string(), "centerness");
+        assert!("everything".parse::<MovingScope>().is_err());
     }
 
     #[test]
@@ -224,12 +207,18 @@ mod tests {
             (changed(|c| c.alpha = 1.5), "alpha"),
             (changed(|c| c.alpha = f64::NAN), "alpha"),
             (changed(|c| c.gamma = -1.0), "gamma"),
-            (changed(|c| c.weights.bbox = f64::INFINITY), "bbox"),
-            (normalized(moving(1.0, 1.0)), "momentum"),
-            (normalized(moving(0.9, 0.0)), "initial"),
+            (changed(|c| c.weights.bbox = f64::INFINITY), "weights.bbox"),
+            (
+                normalized(moving(1.0, 1.0)),
+                "normalizer.moving_positives.momentum",
+            ),
+            (
+                normalized(moving(0.9, 0.0)),
+                "normalizer.moving_positives.initial",
+            ),
         ] {
             let error = config.validate().unwrap_err().to_string();
-            assert!(error.contains(word), "{error}");
+            assert!(error.starts_with(word), "{error}");
         }
     }
 }

@@ -17,6 +17,7 @@ const FLOOR: f64 = 1e-6;
 /// Which member of the IoU family the box loss is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum IouLoss {
     /// `−ln IoU` (UnitBox, Yu et al. 2016; FCOS Eq. 2).
     Iou,
@@ -44,6 +45,7 @@ pub enum IouLoss {
 /// In all of them the squared diagonal of DIoU and CIoU is raised by 1e-7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum IouSmoothing {
     /// torchvision and ATSS.
     #[default]

@@ -43,7 +43,7 @@ mod normalizer;
 mod terms;
 
 pub use centerness::centerness_loss;
-pub use config::{BoxWeighting, LossConfig, LossConfigError, LossWeights};
+pub use config::{BoxWeighting, LossConfig, LossWeights};
 pub use focal::sigmoid_focal_loss;
 pub use iou::{IouLoss, IouSmoothing, iou_loss};
 pub use loss::{FcosLoss, LossTargets};

@@ -88,6 +88,7 @@ impl Normalizer {
 /// Where the number of positives that divides the losses comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum NormalizerRule {
     /// From the step itself (the paper's `N_pos`).
     #[default]
@@ -108,6 +109,7 @@ pub enum NormalizerRule {
 /// never among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum MovingScope {
     /// Classification alone (AdelaiDet's `moving_fg`).
     Classification,
@@ -141,6 +143,7 @@ impl NormalizerState {
             momentum, scope, ..
         } = self.rule
         {
+            // No positive counts as one, as it does for the step's own divisor.
             self.average = momentum * self.average + (1.0 - momentum) * counts.positives.max(1.0);
             normalizer.classification = self.average;
             if scope == MovingScope::All {

@@ -198,6 +198,7 @@ impl Reference {
                 let trade_off = trade_off.unwrap_or(v / (1.0 - iou + v + 1e-7));
                 1.0 - iou + distance(a, b, hull) + trade_off * v
             }
+            other => panic!("no formula for {other}"),
         }
     }
 
@@ -206,6 +207,7 @@ impl Reference {
             IouSmoothing::Epsilon => overlap / (union + 1e-7),
             IouSmoothing::ClampUnion => overlap / union.max(1e-6),
             IouSmoothing::PlusOne => (overlap + 1.0) / (union + 1.0),
+            other => panic!("no formula for {other}"),
         }
     }
 
@@ -214,6 +216,7 @@ impl Reference {
             IouSmoothing::Epsilon => (hull - union) / (hull + 1e-7),
             IouSmoothing::ClampUnion => (hull - union) / hull.max(1e-6),
             IouSmoothing::PlusOne => 1.0 - union / (hull + 1e-7),
+            other => panic!("no formula for {other}"),
         }
     }
 

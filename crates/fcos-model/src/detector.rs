@@ -93,7 +93,7 @@ impl DetectorConfig {
         let preprocess = self.preprocess.validate();
         preprocess.map_err(|e| Kind::Preprocess(e.within("preprocess")).at(path))?;
         let postprocess = self.postprocess.validate();
-        postprocess.map_err(|e| Kind::Postprocess(e).at(path))?;
+        postprocess.map_err(|e| Kind::Postprocess(e.within("postprocess")).at(path))?;
         self.check_classes()
             .map_err(|e| Kind::Classes(e).at(path))?;
         Ok(self)

@@ -196,7 +196,7 @@ impl Started<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let (detections, non_finite) = found
             .into_iter()
-            .map(|found| (found.detections, found.dropped))
+            .map(|found| (found.detections, found.non_finite))
             .unzip();
         Ok(BatchDetections {
             detections,
@@ -224,8 +224,7 @@ impl Started<'_> {
             width: image.width() as usize,
             height: image.height() as usize,
         };
-        let scale = (prepared.scale.x, prepared.scale.y);
-        scale_to_original(&mut found.detections, scale, original)?;
+        scale_to_original(&mut found.detections, prepared.scale, original)?;
         if settings.nms.legacy_plus_one {
             found.detections.iter_mut().for_each(include_last_pixel);
         }

@@ -1,3 +1,5 @@
+//! The (location, class) pairs that may become detections: pre-filter and top-k.
+//!
 //! N locations, C classes.
 
 use std::ops::Range;
@@ -45,15 +47,15 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The level's candidates by location, then class; `dropped` is raised by one for each that is
-    /// not a number.
-    pub(crate) fn level(&self, locations: Range<usize>, dropped: &mut usize) -> Vec<Candidate> {
+    /// The level's candidates by location, then class; `non_finite` is raised by one for each
+    /// whose score is NaN.
+    pub(crate) fn level(&self, locations: Range<usize>, non_finite: &mut usize) -> Vec<Candidate> {
         let mut found = Vec::new();
         for location in locations {
             let start = location * self.num_classes;
             let logits = &self.outputs.cls_logits[start..start + self.num_classes]; // [C]
             if self.any_may_pass(logits) {
-                self.location(location, logits, &mut found, dropped);
+                self.location(location, logits, &mut found, non_finite);
             }
         }
         keep_top_k(&mut found, self.config.pre_nms_top_k);
@@ -78,7 +80,7 @@ impl<'a> Scan<'a> {
         location: usize,
         logits: &[f32],
         found: &mut Vec<Candidate>,
-        dropped: &mut usize,
+        non_finite: &mut usize,
     ) {
         let centerness = sigmoid(self.outputs.centerness[location]);
         for (label, &logit) in (0..).zip(logits) {
@@ -87,7 +89,7 @@ impl<'a> Scan<'a> {
             }
             let Rated { filter, key, score } = Rated::new(logit, centerness, self.config);
             if score.is_nan() {
-                *dropped += 1;
+                *non_finite += 1;
             } else if filter > self.config.pre_filter.threshold {
                 found.push(Candidate {
                     location,

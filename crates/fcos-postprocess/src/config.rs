@@ -1,11 +1,15 @@
+//! The settings of postprocessing, and those of published implementations.
+
+use fcos_core::{SettingError, serde_names};
 use serde::{Deserialize, Serialize};
 
-use crate::PostprocessError;
+serde_names!(ScoreRule, FilterOn, TopKKey, Clip, TieRule);
 
 /// The score a detection is ranked and reported by. `cls` and `ctr` are the sigmoids of the class
 /// and centre-ness logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ScoreRule {
     /// `√(cls · ctr)`: the official code, ATSS, AdelaiDet and torchvision.
     #[default]
@@ -17,6 +21,7 @@ pub enum ScoreRule {
 /// The quantity that [`PreFilter`] compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum FilterOn {
     /// `cls` alone: the paper, the official code, ATSS, AdelaiDet, mmdetection.
     #[default]
@@ -50,6 +55,7 @@ impl Default for PreFilter {
 /// What the best candidates of a level are chosen by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TopKKey {
     /// `cls · ctr`, which orders as `√(cls · ctr)` does: all but mmdetection.
     #[default]
@@ -61,6 +67,7 @@ pub enum TopKKey {
 /// When and where boxes are clipped. `W` and `H` are the resized image's sides, without padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Clip {
     /// To `[0, W] × [0, H]` before NMS: torchvision, mmdetection.
     #[default]
@@ -75,6 +82,7 @@ pub enum Clip {
 /// What becomes of candidates that overlap a better one.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum NmsKind {
     /// Those with an IoU strictly above the threshold are removed.
     #[default]
@@ -103,7 +111,9 @@ pub struct NmsConfig {
     pub kind: NmsKind,
     /// Whether only candidates of the same label suppress each other.
     pub class_aware: bool,
-    /// Whether boxes include their last pixel (`width = x2 − x1 + 1`): the official code and ATSS.
+    /// Whether boxes include their last pixel (`width = x2 − x1 + 1`): the official code and ATSS
+    /// ([the added
+    /// pixel](fcos_core#the-pixel-that-older-code-adds)).
     pub legacy_plus_one: bool,
 }
 
@@ -123,19 +133,19 @@ impl NmsConfig {
     /// Checks the values.
     ///
     /// # Errors
-    /// [`Threshold`](PostprocessError::Threshold) or [`Sigma`](PostprocessError::Sigma).
-    pub fn validate(&self) -> Result<(), PostprocessError> {
-        unit("nms.threshold", self.threshold)?;
+    /// The first that is out of its range.
+    pub fn validate(&self) -> Result<(), SettingError> {
+        check_share("threshold", self.threshold)?;
         match self.kind {
             NmsKind::Hard => Ok(()),
-            NmsKind::SoftLinear { min_score } => unit("nms.kind.soft_linear.min_score", min_score),
+            NmsKind::SoftLinear { min_score } => {
+                check_share("kind.soft_linear.min_score", min_score)
+            }
             NmsKind::SoftGaussian { sigma, min_score } => {
-                unit("nms.kind.soft_gaussian.min_score", min_score)?;
-                if sigma.is_finite() && sigma > 0.0 {
-                    Ok(())
-                } else {
-                    Err(PostprocessError::Sigma { value: sigma })
-                }
+                check_share("kind.soft_gaussian.min_score", min_score)?;
+                let ok = sigma.is_finite() && sigma > 0.0;
+                let setting = "kind.soft_gaussian.sigma";
+                SettingError::check(ok, setting, sigma, "finite and above 0")
             }
         }
     }
@@ -144,6 +154,7 @@ impl NmsConfig {
 /// Which detections the limit per image keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TieRule {
     /// Never more than the limit; of equal scores the earlier candidate (torchvision, mmdetection).
     #[default]
@@ -254,30 +265,21 @@ impl PostprocessConfig {
     /// Checks the values.
     ///
     /// # Errors
-    /// [`Threshold`](PostprocessError::Threshold), [`ZeroCount`](PostprocessError::ZeroCount) or
-    /// [`Sigma`](PostprocessError::Sigma).
-    pub fn validate(&self) -> Result<(), PostprocessError> {
-        unit("pre_filter.threshold", self.pre_filter.threshold)?;
-        at_least_one("pre_nms_top_k", self.pre_nms_top_k)?;
-        at_least_one("max_detections", self.max_detections)?;
-        self.nms.validate()
+    /// The first that is out of its range.
+    pub fn validate(&self) -> Result<(), SettingError> {
+        check_share("pre_filter.threshold", self.pre_filter.threshold)?;
+        check_count("pre_nms_top_k", self.pre_nms_top_k)?;
+        check_count("max_detections", self.max_detections)?;
+        self.nms.validate().map_err(|error| error.within("nms"))
     }
 }
 
-fn unit(field: &'static str, value: f32) -> Result<(), PostprocessError> {
-    if (0.0..=1.0).contains(&value) {
-        Ok(())
-    } else {
-        Err(PostprocessError::Threshold { field, value })
-    }
+fn check_share(setting: &str, value: f32) -> Result<(), SettingError> {
+    SettingError::check((0.0..=1.0).contains(&value), setting, value, "in [0, 1]")
 }
 
-fn at_least_one(field: &'static str, count: usize) -> Result<(), PostprocessError> {
-    if count > 0 {
-        Ok(())
-    } else {
-        Err(PostprocessError::ZeroCount { field })
-    }
+fn check_count(setting: &str, count: usize) -> Result<(), SettingError> {
+    SettingError::check(count > 0, setting, count, "at least 1")
 }
 
 #[cfg(test)]
@@ -330,6 +332,15 @@ mod tests {
     }
 
     #[test]
+    fn names_are_those_in_files() {
+        assert_eq!("sqrt_product".parse(), Ok(ScoreRule::SqrtProduct));
+        assert_eq!(Clip::LegacyBeforeNms.to_string(), "legacy_before_nms");
+        assert_eq!(TopKKey::Cls.to_string(), "cls");
+        let error = "never".parse::<TieRule>().expect_err("no rule").to_string();
+        assert!(error.contains("`exact` or `keep_ties`"), "{error}");
+    }
+
+    #[test]
     fn invalid_values_are_named() {
         let check = |change: fn(&mut PostprocessConfig)| {
             let mut config = PostprocessConfig::default();
@@ -344,12 +355,15 @@ mod tests {
         };
         says(
             check(|c| c.pre_filter.threshold = 1.5),
-            "`pre_filter.threshold`",
+            "pre_filter.threshold is 1.5",
         );
-        says(check(|c| c.pre_filter.threshold = f32::NAN), "found NaN");
-        says(check(|c| c.nms.threshold = -0.1), "`nms.threshold`");
-        says(check(|c| c.pre_nms_top_k = 0), "`pre_nms_top_k`");
-        says(check(|c| c.max_detections = 0), "`max_detections`");
+        says(
+            check(|c| c.pre_filter.threshold = f32::NAN),
+            "pre_filter.threshold is NaN",
+        );
+        says(check(|c| c.nms.threshold = -0.1), "nms.threshold is -0.1");
+        says(check(|c| c.pre_nms_top_k = 0), "pre_nms_top_k is 0");
+        says(check(|c| c.max_detections = 0), "max_detections is 0");
         let gaussian = |sigma, min_score| NmsKind::SoftGaussian { sigma, min_score };
         for (kind, what) in [
             (gaussian(0.0, 0.1), "sigma"),

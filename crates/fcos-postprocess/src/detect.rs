@@ -1,6 +1,8 @@
+//! An image's outputs become its detections.
+//!
 //! N locations, C classes, L levels.
 
-use fcos_core::{BBox, DistanceUnit, Locations, Ltrb, Outputs, Size};
+use fcos_core::{BBox, DistanceUnit, Locations, Ltrb, Outputs, Scale, Size};
 use serde::{Deserialize, Serialize};
 
 use crate::candidates::{Candidate, Scan};
@@ -24,14 +26,14 @@ pub struct Detection {
     pub location: usize,
 }
 
-/// The detections of an image and what was lost to numbers that are none.
+/// The detections of an image, and how many were lost because numbers are not finite.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Postprocessed {
     /// By descending score; of equal scores the earlier level, location and class first.
     pub detections: Vec<Detection>,
-    /// How many (location, class) pairs were dropped because logit, score or box was NaN, or the
+    /// How many (location, class) pairs were left out because logit, score or box was NaN, or the
     /// box reached NMS infinite. Not 0 if training diverged or weights are broken.
-    pub dropped: usize,
+    pub non_finite: usize,
 }
 
 /// The detections of one image, from its outputs of N · C, N · 4 and N values: by descending score, of equal scores the earlier level, location
@@ -70,26 +72,27 @@ pub fn postprocess_counted(
     config.validate()?;
     let classes = num_classes(outputs, locations.len())?;
     let scan = Scan::new(outputs, classes, config);
-    let (mut candidates, mut dropped) = (Vec::new(), 0);
+    let (mut candidates, mut non_finite) = (Vec::new(), 0);
+    // Level by level: the limit before NMS is each level's own.
     for (level, stride) in locations.strides().enumerate() {
         let factor = match unit {
             DistanceUnit::Pixels => 1.0,
             DistanceUnit::Stride => stride as f32,
         };
-        let found = scan.level(locations.level_range(level), &mut dropped);
+        let found = scan.level(locations.level_range(level), &mut non_finite);
         candidates.extend(found.iter().map(|c| decode(c, outputs, locations, factor)));
     }
     if config.clip != Clip::AfterNms {
         clip(&mut candidates, image, config);
     }
-    let mut detections = suppress(&candidates, config, &mut dropped)?;
+    let mut detections = suppress(&candidates, config, &mut non_finite)?;
     limit(&mut detections, config);
     if config.clip == Clip::AfterNms {
         clip(&mut detections, image, config);
     }
     Ok(Postprocessed {
         detections,
-        dropped,
+        non_finite,
     })
 }
 
@@ -141,13 +144,13 @@ fn is_empty(bbox: BBox) -> bool {
 fn suppress(
     candidates: &[Detection],
     config: &PostprocessConfig,
-    dropped: &mut usize,
+    non_finite: &mut usize,
 ) -> Result<Vec<Detection>, PostprocessError> {
     let boxes: Vec<_> = candidates.iter().map(|c| c.bbox).collect();
     let scores: Vec<_> = candidates.iter().map(|c| c.score).collect();
     let labels: Vec<_> = candidates.iter().map(|c| c.label).collect();
     let output = nms_scored(&boxes, &scores, &labels, &config.nms)?;
-    *dropped += output.dropped;
+    *non_finite += output.non_finite;
     let detection = |kept: &crate::Kept| Detection {
         score: kept.score,
         ..candidates[kept.index]
@@ -167,20 +170,20 @@ fn limit(detections: &mut Vec<Detection>, config: &PostprocessConfig) {
     detections.truncate(len);
 }
 
-/// Takes boxes from the resized image back to the original one: divides x by `scale.0` (resized
-/// width over original width) and y by `scale.1`, then clips to `original`.
+/// Takes boxes from the resized image back to the original one: divides x by `scale.x` (resized
+/// width over original width) and y by `scale.y`, then clips to `original`.
 ///
 /// # Errors
 /// [`Scale`](PostprocessError::Scale) if a scale is not finite or not above 0; then nothing has
 /// changed.
 pub fn scale_to_original(
     detections: &mut [Detection],
-    scale: (f32, f32),
+    scale: Scale,
     original: Size,
 ) -> Result<(), PostprocessError> {
-    let (x, y) = scale;
+    let Scale { x, y } = scale;
     if ![x, y].iter().all(|s| s.is_finite() && *s > 0.0) {
-        return Err(PostprocessError::Scale { x, y });
+        return Err(PostprocessError::Scale(scale));
     }
     let (width, height) = (original.width as f32, original.height as f32);
     for detection in detections {

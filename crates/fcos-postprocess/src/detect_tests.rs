@@ -1,4 +1,4 @@
-use fcos_core::LocationRule;
+use fcos_core::{LocationRule, SettingError};
 
 use super::*;
 use crate::{NmsConfig, NmsKind, PreFilter};
@@ -54,7 +54,7 @@ fn each_level_decodes_with_its_stride() {
     head.cls[2 * 9] = 3.0; // stride 16, row 0, column 1: (24, 8)
     let found = head.run(&PostprocessConfig::default());
     let expected = [([20.0, 4.0, 28.0, 12.0], 0), ([10.0, 10.0, 14.0, 14.0], 1)];
-    assert_eq!((places(&found), found.dropped), (expected.to_vec(), 0));
+    assert_eq!((places(&found), found.non_finite), (expected.to_vec(), 0));
     let score = |logit: f32| (0.5 / (1.0 + (-logit).exp())).sqrt();
     assert!((found.detections[0].score - score(3.0)).abs() < 1e-6);
 }
@@ -120,9 +120,7 @@ fn an_invalid_configuration_is_an_error() {
     let result = postprocess(head, &locations(), DistanceUnit::Stride, INPUT, &config);
     assert_eq!(
         result,
-        Err(PostprocessError::ZeroCount {
-            field: "pre_nms_top_k"
-        })
+        Err(SettingError::new("pre_nms_top_k", 0, "at least 1").into())
     );
 }
 
@@ -142,7 +140,7 @@ fn nan_is_dropped_and_counted() {
     ] {
         let found = head.run(&config);
         assert_eq!(
-            (found.detections.len(), found.dropped),
+            (found.detections.len(), found.non_finite),
             (1, 3),
             "{config:?}"
         );
@@ -158,7 +156,7 @@ fn all_nan_finds_nothing() {
         ctr: nan(10),
     };
     let found = head.run(&PostprocessConfig::default());
-    assert_eq!((found.detections, found.dropped), (vec![], 20));
+    assert_eq!((found.detections, found.non_finite), (vec![], 20));
 }
 
 #[test]
@@ -169,7 +167,7 @@ fn infinite_distances_end_at_the_image_or_are_dropped() {
     let clipped = head.run(&PostprocessConfig::default());
     assert_eq!(places(&clipped), [([0.0, 0.0, 32.0, 16.0], 0)]);
     let unclipped = head.run(&PostprocessConfig::adelaidet());
-    assert_eq!((unclipped.detections, unclipped.dropped), (vec![], 1));
+    assert_eq!((unclipped.detections, unclipped.non_finite), (vec![], 1));
 }
 
 /// Two equal boxes reaching beyond the image, and one wholly outside it.
@@ -294,7 +292,7 @@ fn back_to_the_original() {
         detection([10.0, 200.0, 30.0, 240.0]),
         detection([-4.0, 0.0, 999.0, 999.0]),
     ];
-    scale_to_original(&mut found, (0.5, 8.0), original).expect("valid");
+    scale_to_original(&mut found, Scale { x: 0.5, y: 8.0 }, original).expect("valid");
     assert_eq!(<[f32; 4]>::from(found[0].bbox), [20.0, 25.0, 60.0, 30.0]);
     assert_eq!(<[f32; 4]>::from(found[1].bbox), [0.0, 0.0, 100.0, 50.0]);
     for (x, y) in [
@@ -305,8 +303,8 @@ fn back_to_the_original() {
     ] {
         let before = found;
         assert!(matches!(
-            scale_to_original(&mut found, (x, y), original),
-            Err(PostprocessError::Scale { .. })
+            scale_to_original(&mut found, Scale { x, y }, original),
+            Err(PostprocessError::Scale(_))
         ));
         assert_eq!(found, before);
     }

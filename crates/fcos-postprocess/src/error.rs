@@ -1,5 +1,10 @@
+//! What can be wrong with outputs, settings and lists of boxes.
+
+use fcos_core::{Scale, SettingError};
+
 /// Why head outputs couldn't be turned into detections.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PostprocessError {
     /// A head output doesn't have as many values as the locations ask for.
     #[error("head output `{what}` has {found} values where the locations ask for {expected}")]
@@ -31,32 +36,10 @@ pub enum PostprocessError {
         /// Number of labels.
         labels: usize,
     },
-    /// A threshold on a probability or an IoU lies outside `[0, 1]`.
-    #[error("`{field}` must lie in [0, 1], found {value}")]
-    Threshold {
-        /// The configuration field.
-        field: &'static str,
-        /// Its value.
-        value: f32,
-    },
-    /// A count that must be at least 1 is 0.
-    #[error("`{field}` must be at least 1")]
-    ZeroCount {
-        /// The configuration field.
-        field: &'static str,
-    },
-    /// The width of soft-NMS's Gaussian is not a finite number above zero.
-    #[error("`nms.kind.soft_gaussian.sigma` must be finite and above 0, found {value}")]
-    Sigma {
-        /// The width given.
-        value: f32,
-    },
-    /// A resize scale is not a finite number above zero.
-    #[error("the resize scale must be finite and above 0, found ({x}, {y})")]
-    Scale {
-        /// Resized width over original width.
-        x: f32,
-        /// Resized height over original height.
-        y: f32,
-    },
+    /// A setting lies outside what it may be.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// A resize's factors are not finite numbers above zero.
+    #[error("the resize scale must be finite and above 0, found {} and {}", .0.x, .0.y)]
+    Scale(Scale),
 }

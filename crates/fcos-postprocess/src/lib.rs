@@ -5,7 +5,7 @@
 //! [`PostprocessConfig`], and its presets reproduce them.
 //!
 //! ```
-//! use fcos_core::{DistanceUnit, LocationRule, Locations, Outputs, Size};
+//! use fcos_core::{DistanceUnit, LocationRule, Locations, Outputs, Scale, Size};
 //! use fcos_postprocess::{PostprocessConfig, postprocess, scale_to_original};
 //!
 //! // A 16 × 8 input with one level of stride 8 (N = 2 locations) and C = 3 classes.
@@ -23,7 +23,7 @@
 //! assert_eq!(<[f32; 4]>::from(found[0].bbox), [8.0, 2.0, 16.0, 6.0]);
 //!
 //! // The image had been enlarged twofold before it went into the network.
-//! scale_to_original(&mut found, (2.0, 2.0), Size { width: 8, height: 4 })?;
+//! scale_to_original(&mut found, Scale { x: 2.0, y: 2.0 }, Size { width: 8, height: 4 })?;
 //! assert_eq!(<[f32; 4]>::from(found[0].bbox), [4.0, 1.0, 8.0, 3.0]);
 //! # Ok::<(), fcos_postprocess::PostprocessError>(())
 //! ```

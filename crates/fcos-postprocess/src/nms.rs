@@ -1,3 +1,5 @@
+//! Class-aware non-maximum suppression, greedy or soft.
+
 use fcos_core::{BBox, iou_from_areas};
 
 use crate::rank::descending;
@@ -19,7 +21,7 @@ pub struct NmsOutput {
     /// Survivors by descending score, of equal scores the earlier index first.
     pub kept: Vec<Kept>,
     /// How many were dropped at once because their score or box is NaN or infinite.
-    pub dropped: usize,
+    pub non_finite: usize,
 }
 
 /// Non-maximum suppression: the indices of the boxes kept, by descending (for the soft kinds:
@@ -69,6 +71,7 @@ pub fn nms_scored(
     same_length(boxes, scores, labels)?;
     let ranked = rank(boxes, scores, labels, config.class_aware);
     let mut kept = Vec::with_capacity(ranked.len());
+    // No group sees another's boxes: each is settled by itself, and the kept are sorted at the end.
     let mut survivors = Survivors::default();
     for group in ranked.chunk_by(|a, b| a.group == b.group) {
         let group = group.iter().map(|r| Scored {
@@ -92,8 +95,8 @@ pub fn nms_scored(
         }
     }
     kept.sort_unstable_by_key(|k| (descending(k.score), k.index));
-    let dropped = boxes.len() - ranked.len();
-    Ok(NmsOutput { kept, dropped })
+    let non_finite = boxes.len() - ranked.len();
+    Ok(NmsOutput { kept, non_finite })
 }
 
 fn same_length(boxes: &[BBox], scores: &[f32], labels: &[u32]) -> Result<(), PostprocessError> {

@@ -130,7 +130,7 @@ proptest! {
         let config = NmsConfig { kind, ..NmsConfig::default() };
         let output = nms_scored(&boxes, &scores, &vec![0; bits.len()], &config).expect("valid");
         let finite = |row: &&[u32; 5]| row.iter().all(|&b| f32::from_bits(b).is_finite());
-        prop_assert_eq!(output.dropped, bits.len() - bits.iter().filter(finite).count());
+        prop_assert_eq!(output.non_finite, bits.len() - bits.iter().filter(finite).count());
         prop_assert!(output.kept.iter().all(|k| finite(&&bits[k.index])));
     }
 }
@@ -205,14 +205,14 @@ fn not_finite_is_dropped_and_counted() {
         [20.0, 0.0, 29.0, 9.0],
     ];
     let output = run(&boxes, &[f32::NAN, 0.9, 0.8, 0.1], &NmsConfig::default());
-    assert_eq!((indices(&output), output.dropped), (vec![3], 3));
+    assert_eq!((indices(&output), output.non_finite), (vec![3], 3));
 }
 
 #[test]
 fn huge_boxes_do_not_panic() {
     let huge = [-f32::MAX, -f32::MAX, f32::MAX, f32::MAX];
     assert_eq!(
-        run(&[huge, huge], &[0.5, 0.4], &NmsConfig::default()).dropped,
+        run(&[huge, huge], &[0.5, 0.4], &NmsConfig::default()).non_finite,
         0
     );
 }

@@ -1,3 +1,5 @@
+//! Scores as keys that every sort agrees on.
+
 /// A key that sorts scores in descending order when it is sorted ascending. `−0` equals `0`.
 ///
 /// An integer of all bits, because comparing `f32`s has no answer for NaN.

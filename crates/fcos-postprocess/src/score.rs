@@ -1,3 +1,5 @@
+//! What a (location, class) pair is filtered, ranked and scored by.
+
 use crate::{FilterOn, PostprocessConfig, ScoreRule, TopKKey};
 
 /// `1 / (1 + e^−x)`.

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Draws, golden};
-use fcos_core::{DistanceUnit, LocationRule, Locations, Outputs, Size};
+use fcos_core::{DistanceUnit, LocationRule, Locations, Outputs, Scale, Size};
 use fcos_postprocess::{
     Clip, Detection, FilterOn, PostprocessConfig, ScoreRule, TopKKey, postprocess,
     scale_to_original,
@@ -86,10 +86,10 @@ fn detect(
     let mut found = postprocess(head, &locations, case.unit, image, config).expect("valid");
     if case.original {
         let ratio = |resized: usize, original: usize| resized as f32 / original as f32;
-        let scale = (
-            ratio(of.image.0, of.original.0),
-            ratio(of.image.1, of.original.1),
-        );
+        let scale = Scale {
+            x: ratio(of.image.0, of.original.0),
+            y: ratio(of.image.1, of.original.1),
+        };
         scale_to_original(&mut found, scale, size(of.original)).expect("valid scale");
     }
     found
@@ -158,7 +158,7 @@ fn the_goldens_tell_the_rules_apart() {
         ("score", |c| {
             c.score_rule = match c.score_rule {
                 ScoreRule::SqrtProduct => ScoreRule::Product,
-                ScoreRule::Product => ScoreRule::SqrtProduct,
+                _ => ScoreRule::SqrtProduct,
             };
         }),
         ("filter", |c| {
@@ -170,7 +170,7 @@ fn the_goldens_tell_the_rules_apart() {
         ("top-k key", |c| {
             c.top_k_key = match c.top_k_key {
                 TopKKey::Product => TopKKey::Cls,
-                TopKKey::Cls => TopKKey::Product,
+                _ => TopKKey::Product,
             };
         }),
         ("top-k", |c| c.pre_nms_top_k /= 10),

@@ -96,7 +96,9 @@ pub enum AreaRule {
     /// `w · h`: AdelaiDet, mmdetection, detectron2.
     #[default]
     Continuous,
-    /// `(w + 1) · (h + 1)`: the official code.
+    /// `(w + 1) · (h + 1)`: the official code
+    /// ([the added
+    /// pixel](fcos_core#the-pixel-that-older-code-adds)).
     LegacyPlusOne,
     /// torchvision's: the largest `10⁸ − w · h`, in `f32`. That has steps of up to 8, so boxes
     /// whose areas differ by a few square pixels tie, and the first wins; a box of 10⁸ px² or

@@ -1,3 +1,5 @@
+//! FCOS: the locations in a box learn it, on the level for its size.
+
 use std::ops::Range;
 
 use fcos_core::{BBox, Locations, Ltrb, Point, SettingError};
@@ -104,9 +106,9 @@ impl Level {
     /// All conditions but the lower bound of the size range hold or fail for x and y separately,
     /// so only the rectangle of cells that meets them is walked.
     fn candidates(&self, bbox: BBox, mut visit: impl FnMut(usize)) {
-        let (center_x, center_y) = bbox.center();
-        let columns = self.span(&self.grid.xs, [bbox.x1, center_x, bbox.x2]);
-        let rows = self.span(&self.grid.ys, [bbox.y1, center_y, bbox.y2]);
+        let center = bbox.center();
+        let columns = self.span(&self.grid.xs, [bbox.x1, center.x, bbox.x2]);
+        let rows = self.span(&self.grid.ys, [bbox.y1, center.y, bbox.y2]);
         for row in rows {
             let y = self.grid.ys[row];
             for column in columns.clone() {

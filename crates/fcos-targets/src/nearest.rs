@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use fcos_core::Point;
+
 use crate::grid::LevelGrid;
 
 /// One of the cells found.
@@ -27,9 +29,9 @@ impl Near {
 ///
 /// A cell in the i-th nearest column and the j-th nearest row is no nearer than i·j cells, itself
 /// included, so only those with i·j ≤ k are candidates: about k·ln k of them.
-pub(crate) fn nearest(grid: &LevelGrid, center: (f32, f32), k: usize) -> Vec<Near> {
-    let columns: Vec<_> = outward(&grid.xs, center.0).take(k).collect();
-    let rows = outward(&grid.ys, center.1).take(k);
+pub(crate) fn nearest(grid: &LevelGrid, center: Point, k: usize) -> Vec<Near> {
+    let columns: Vec<_> = outward(&grid.xs, center.x).take(k).collect();
+    let rows = outward(&grid.ys, center.y).take(k);
     let mut found = Vec::new();
     for ((dy, row), j) in rows.zip(1..) {
         let near = |&(dx, column): &(f64, usize)| Near {
@@ -51,6 +53,7 @@ fn outward(axis: &[f32], at: f32) -> impl Iterator<Item = (f64, usize)> + '_ {
         let distance = f64::from(axis[index]) - f64::from(at);
         distance * distance
     };
+    // Two fingers that start at the point and move apart, the nearer one first.
     let mut above = axis.partition_point(|&p| p < at);
     let mut below = above;
     std::iter::from_fn(move || {
@@ -83,7 +86,7 @@ mod tests {
     }
 
     /// Every cell, sorted.
-    fn literal(grid: &LevelGrid, (x, y): (f32, f32), k: usize) -> Vec<(usize, usize)> {
+    fn literal(grid: &LevelGrid, Point { x, y }: Point, k: usize) -> Vec<(usize, usize)> {
         let mut all = vec![];
         for (row, &cy) in grid.ys.iter().enumerate() {
             for (column, &cx) in grid.xs.iter().enumerate() {
@@ -100,7 +103,7 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_lower_index() {
-        let found = nearest(&grid(32, 32, 8), (16.0, 16.0), 3);
+        let found = nearest(&grid(32, 32, 8), Point { x: 16.0, y: 16.0 }, 3);
         let cells: Vec<_> = found.iter().map(|n| (n.row, n.column)).collect();
         assert_eq!(cells, [(1, 1), (1, 2), (2, 1)]);
     }
@@ -121,9 +124,9 @@ mod tests {
             k in prop_oneof![Just(9usize), 0usize..40, Just(1000)],
         ) {
             let grid = grid(width, height, stride);
-            let found = nearest(&grid, (x, y), k);
+            let found = nearest(&grid, Point { x, y }, k);
             let cells: Vec<_> = found.iter().map(|n| (n.row, n.column)).collect();
-            prop_assert_eq!(cells, literal(&grid, (x, y), k));
+            prop_assert_eq!(cells, literal(&grid, Point { x, y }, k));
         }
     }
 }

@@ -194,8 +194,10 @@ impl Level {
 
     /// The largest IoU of `bbox` with the anchors around the location nearest to its centre.
     fn best_of_nearest(&self, bbox: BBox) -> f32 {
-        let (x, y) = bbox.center();
-        let (Some(x), Some(y)) = (closest(&self.grid.xs, x), closest(&self.grid.ys, y)) else {
+        let center = bbox.center();
+        let x = closest(&self.grid.xs, center.x);
+        let y = closest(&self.grid.ys, center.y);
+        let (Some(x), Some(y)) = (x, y) else {
             return 0.0;
         };
         let ious = self.shapes.iter().map(|&s| around(x, y, s).iou(bbox));
@@ -207,7 +209,7 @@ impl Level {
     /// Such an anchor shares at least `least / (1 + least)` of both areas with the box, which
     /// bounds how far apart the centres can be along x and along y.
     fn overlapping(&self, bbox: BBox, least: f32, mut visit: impl FnMut(Overlap)) {
-        let (center_x, center_y) = bbox.center();
+        let center = bbox.center();
         let (width, height) = (bbox.width(), bbox.height());
         for (shape, &[w, h]) in self.shapes.iter().enumerate() {
             // IoU ≥ least means intersection ≥ least · union, and the union is both areas less the
@@ -216,8 +218,8 @@ impl Level {
             let shared = least / (1.0 + least) * (width * height + w * h);
             let reach_x = reach([width, w], shared / height.min(h));
             let reach_y = reach([height, h], shared / width.min(w));
-            let columns = span(&self.grid.xs, center_x, reach_x);
-            for row in span(&self.grid.ys, center_y, reach_y) {
+            let columns = span(&self.grid.xs, center.x, reach_x);
+            for row in span(&self.grid.ys, center.y, reach_y) {
                 for column in columns.clone() {
                     let (x, y) = (self.grid.xs[column], self.grid.ys[row]);
                     let anchor = around(x, y, [w, h]);

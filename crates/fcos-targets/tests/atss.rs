@@ -121,10 +121,10 @@ fn literal(scene: &Scene, locations: &Locations) -> Vec<i32> {
 }
 
 fn squared(locations: &Locations, n: usize, bbox: BBox) -> f64 {
-    let (p, (cx, cy)) = (locations.points()[n], bbox.center());
+    let (p, c) = (locations.points()[n], bbox.center());
     let (dx, dy) = (
-        f64::from(p.x) - f64::from(cx),
-        f64::from(p.y) - f64::from(cy),
+        f64::from(p.x) - f64::from(c.x),
+        f64::from(p.y) - f64::from(c.y),
     );
     dx * dx + dy * dy
 }

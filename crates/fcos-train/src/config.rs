@@ -130,8 +130,8 @@ impl TrainConfig {
         let unit = self.assign.check_unit(self.model.distance_unit());
         assign.and(unit).map_err(within("assign"))?;
         self.check_anchors()?;
-        self.loss.validate()?;
-        self.postprocess.validate()?;
+        self.loss.validate().map_err(within("loss"))?;
+        self.postprocess.validate().map_err(within("postprocess"))?;
         Ok(())
     }
 
@@ -384,8 +384,16 @@ mod tests {
                 "assign.atss.anchor_scale=4",
                 "assign.atss.anchor_scale",
             ),
-            ("demo", "postprocess.nms.threshold=1.5", "`nms.threshold`"),
-            ("demo", "postprocess.max_detections=0", "`max_detections`"),
+            (
+                "demo",
+                "postprocess.nms.threshold=1.5",
+                "postprocess.nms.threshold",
+            ),
+            (
+                "demo",
+                "postprocess.max_detections=0",
+                "postprocess.max_detections",
+            ),
         ];
         for (config, set, expected) in cases {
             let sets: Vec<_> = (!set.is_empty())

@@ -6,10 +6,8 @@ use fcos_core::SettingError;
 use fcos_data::{DataError, HealthReport, SamplerError};
 use fcos_eval::EvalError;
 use fcos_eval::curves::CurvesError;
-use fcos_loss::LossConfigError;
 use fcos_model::ConfigError;
 use fcos_model::weights::WeightsError;
-use fcos_postprocess::PostprocessError;
 use fcos_targets::AssignError;
 
 use crate::checkpoint::CHECKPOINT_VERSION;
@@ -133,12 +131,6 @@ pub enum TrainError {
     /// Something is wrong with the data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Postprocessing settings are out of range.
-    #[error("postprocess: {0}")]
-    Postprocess(#[from] PostprocessError),
-    /// Loss settings are out of range.
-    #[error(transparent)]
-    Loss(#[from] LossConfigError),
     /// No batches can be made of the training images.
     #[error(transparent)]
     Sampler(#[from] SamplerError),

@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fcos_core::SettingError;
-use fcos_postprocess::PostprocessError;
 
 use super::{Format, VERSION};
 use crate::config::ConfigError;
@@ -168,7 +167,7 @@ pub enum WeightsErrorKind {
     Preprocess(#[source] SettingError),
     /// Detections can't be made as the file says.
     #[error("its postprocessing is invalid")]
-    Postprocess(#[source] PostprocessError),
+    Postprocess(#[source] SettingError),
     /// Class names or category ids don't fit the network's classes.
     #[error("its classes are not those of its network")]
     Classes(#[source] SettingError),
