@@ -100,8 +100,8 @@ mod tests {
     #[test]
     fn a_failure_leaves_no_temporary_file() {
         let dir = tempfile::tempdir().expect("a folder");
-        assert!(write_atomically(&dir.path().join("none/a"), b"text").is_err());
-        assert!(write_atomically(&dir.path().join("a\0"), b"text").is_err());
+        assert!(write_atomically(dir.path().join("none/a"), b"text").is_err());
+        assert!(write_atomically(dir.path().join("a\0"), b"text").is_err());
         let folder = dir.path().join("folder");
         fs::create_dir(&folder).expect("made");
         assert!(write_atomically(&folder, b"text").is_err());
