@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use fcos::burn::{self, module::Module};
 use fcos::model::layers::{Activation, ConvNorm, ConvSize, Init};
-use fcos::model::{BackboneConfig, BackboneModel, ConfigError, FeatureMap, Pipeline};
+use fcos::model::{BackboneConfig, BackboneModel, ConfigError, FeatureMap};
 use fcos::train::{BEST_WEIGHTS, RunFolder, Trainer};
-use fcos::{DetectorConfig, DeviceSpec, Tensor, image::RgbImage};
+use fcos::{Detector, DeviceSpec, Tensor, image::DynamicImage};
 use fcos_examples::{folder, small_run};
 
 /// Convolutions that halve the sides, each with twice the channels of the one before. Any layers of
@@ -54,8 +54,8 @@ fn main() -> anyhow::Result<()> {
     let trainer = Trainer::<Strided>::start_with_backbone(config, run.path(), &device)?;
     println!("{} steps", trainer.run(&mut ())?.steps);
 
-    let (model, config) = DetectorConfig::load::<Strided>(run.file(BEST_WEIGHTS), &device)?;
-    let found = Pipeline::new(model, config).predict(&[&RgbImage::new(160, 120)])?;
-    println!("{} objects in a black picture", found.detections[0].len());
+    let detector = Detector::<Strided>::load_own(run.file(BEST_WEIGHTS), &device)?;
+    let found = detector.predict(&DynamicImage::new_rgb8(160, 120))?;
+    println!("{} objects in a black picture", found.len());
     Ok(())
 }

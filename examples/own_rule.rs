@@ -24,13 +24,13 @@ impl Rule for InnerHalf {
 
     fn candidates(&self, boxes: &[BBox], mut visit: impl FnMut(Candidate)) {
         for (index, b) in boxes.iter().enumerate() {
+            let rank = b.area(); // of several boxes, a location learns the smallest
             let (x, y) = (b.width() / 4.0, b.height() / 4.0);
             let inner = BBox::new(b.x1 + x, b.y1 + y, b.x2 - x, b.y2 - y);
             for (level, grid) in self.levels.iter().zip(self.locations.grids()) {
                 let fits = (2.0..16.0).contains(&(b.area().sqrt() / grid.stride as f32));
                 for slot in level.clone().filter(|_| fits) {
                     if Ltrb::from_box(self.locations.points()[slot], inner).is_inside() {
-                        let rank = b.area(); // of several boxes, the smallest wins
                         visit(Candidate { slot, index, rank });
                     }
                 }
@@ -47,15 +47,12 @@ fn main() -> anyhow::Result<()> {
     });
 
     let batches = TrainBatches::new(TrainingData::load(&config.data)?.dataset, &config)?;
-    let counts = batches.with_assigners(assigners.clone()).batch(0)?.counts;
-    println!(
-        "{} locations of the first batch learn a box",
-        counts.positives
-    );
+    let batch = batches.with_assigners(assigners.clone()).batch(0)?;
+    println!("{:?} in the first batch", batch.counts);
 
     let run = RunFolder::next_free(folder(), "own_rule");
     let trainer = Trainer::start(config, run.path(), &DeviceSpec::Auto.device()?)?;
-    let summary = trainer.with_assigners(assigners).run(&mut ())?;
-    println!("{} steps with the rule", summary.steps);
+    let trained = trainer.with_assigners(assigners).run(&mut ())?;
+    println!("{} steps", trained.steps);
     Ok(())
 }
