@@ -24,33 +24,39 @@ pub(super) fn adapt(
     {
         return Some(());
     }
-    let stem = FAMILIES.iter().map(|family| &family.stem);
-    let stem = stem
-        .into_iter()
-        .find(|stem| tensors.contains_key(stem.weight))?;
+    let mut stems = FAMILIES.iter().map(|family| &family.stem);
+    let stem = stems.find(|stem| tensors.contains_key(stem.weight))?;
     let (weight, mean) = (tensors.get(stem.weight)?, tensors.get(stem.mean)?);
+    let [weight, mean] = adapted(weight, mean, &inputs)?;
+    tensors.insert(stem.weight.into(), weight);
+    tensors.insert(stem.mean.into(), mean);
+    Some(())
+}
+
+/// The convolution's weights and the normalisation's running mean for the new pixels, if they are
+/// `f32` of the shapes that a stem has.
+fn adapted(weight: &TensorData, mean: &TensorData, inputs: &[Input; 3]) -> Option<[TensorData; 2]> {
     let (weights, means) = (weight.as_slice::<f32>().ok()?, mean.as_slice::<f32>().ok()?);
     let &[filters, 3, rows, columns] = weight.shape().as_slice() else {
         return None;
     };
     let area = rows * columns;
-    if means.len() != filters || weights.len() != filters * 3 * area || area == 0 {
+    if area == 0 || means.len() != filters || weights.len() != filters * 3 * area {
         return None;
     }
     let (mut scaled, mut moved) = (Vec::with_capacity(weights.len()), means.to_vec());
     for (filter, mean) in weights.chunks_exact(3 * area).zip(&mut moved) {
-        for input in &inputs {
+        for input in inputs {
             let channel = &filter[input.source * area..][..area];
             scaled.extend(channel.iter().map(|w| w * input.factor));
             // What the convolution sums up less, the normalisation subtracts less.
             *mean -= channel.iter().sum::<f32>() * input.shift;
         }
     }
-    let scaled = TensorData::new(scaled, weight.shape().clone());
-    let moved = TensorData::new(moved, mean.shape().clone());
-    tensors.insert(stem.weight.into(), scaled);
-    tensors.insert(stem.mean.into(), moved);
-    Some(())
+    Some([
+        TensorData::new(scaled, weight.shape().clone()),
+        TensorData::new(moved, mean.shape().clone()),
+    ])
 }
 
 /// What a channel `x` of the new pixels is in the old ones: `factor · x + shift` of `source`.
