@@ -6,7 +6,7 @@ use std::path::Path;
 use std::task::{Context, Poll, Waker};
 
 use burn::tensor::{Tensor, TensorData};
-use fcos::data::Rng;
+use fcos::Rng;
 use fcos::model::{Arch, BackboneNorm, FcosConfig};
 use fcos::train::{LAST_WEIGHTS, Observer, RunPlan, StepRow, Trainer};
 use fcos::{Detections, Detector, DeviceSpec};

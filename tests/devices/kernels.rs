@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use burn::tensor::Device;
-use fcos::data::Rng;
+use fcos::Rng;
 use fcos::model::FcosConfig;
 use fcos::{ClassList, Detector, DetectorConfig, DeviceSpec};
 use image::{DynamicImage, RgbImage};

@@ -118,6 +118,7 @@ impl Assembly {
         if repeated.is_some() {
             self.note(FindingKind::DuplicateAnnotationId, object, String::new());
         }
+        // Where it belongs: an image that is there, a category that is listed.
         let index = match self.images.get(&object.image_id) {
             Some(Listed::Kept(index)) => *index,
             // The image's own finding says it all.
@@ -131,6 +132,7 @@ impl Assembly {
         let Some(bbox) = self.read_box(object, self.records[index].size()) else {
             return;
         };
+        // A crowd is no box to learn from; it is kept apart.
         if object.crowd {
             self.records[index].crowd.push(bbox);
             self.note(FindingKind::Crowd, object, String::new());

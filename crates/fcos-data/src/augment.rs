@@ -32,7 +32,7 @@ pub enum ShortSides {
     /// The preprocessing's own.
     #[default]
     Fixed,
-    /// One of these; none for the preprocessing's own. AdelaiDet: 640, 672, … 800; mmdetection: 640
+    /// One of these; an empty list means the preprocessing's own. AdelaiDet: 640, 672, … 800; mmdetection: 640
     /// and 800.
     List(Vec<usize>),
     /// Any whole number from `min` to `max`, both included. Official FCOS: 640 to 800.

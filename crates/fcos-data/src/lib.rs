@@ -54,7 +54,6 @@ pub use boxes::{AnnotatedImage, AnnotatedImages, LeftOut};
 pub use dataset::{Dataset, ImageRecord};
 pub use decode::{decode, decode_size};
 pub use error::DataError;
-pub use fcos_core::Rng;
 pub use formats::{coco, read_annotations};
 pub use loader::{Loader, LoaderError};
 pub use preprocess::{ChannelOrder, PaddedBatch, Prepared, PreprocessConfig, ValueRange};

@@ -232,6 +232,7 @@ impl PreprocessConfig {
             .resize
             .output_size(original, self.short_side, self.long_side);
         let byte_tables = self.byte_tables();
+        // The filters on bytes come before the normalisation, torchvision's after it.
         let pixels = match self.filter {
             _ if size == original => byte_tables.apply(image),
             ResizeFilter::Bilinear => byte_tables.apply(&resize_antialiased(image, size)),
