@@ -22,7 +22,7 @@ pub fn small_run(iterations: u64) -> anyhow::Result<TrainConfig> {
         height: [112, 128],
         ..SyntheticConfig::default()
     };
-    let data = generate(&folder().join("shapes"), &shapes)?;
+    let data = generate(folder().join("shapes"), &shapes)?;
     let mut config = TrainConfig::load("demo", &[])?;
     config.recipe.iterations = Some(iterations);
     config.data = DataPaths {

@@ -2,12 +2,14 @@
 //!
 //! Naming: B images, H and W pixels of the (padded) input, S pixels of one channel.
 
-use fcos_core::{Scale, SettingError, Size};
+use fcos_core::{Scale, SettingError, Size, serde_names};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::normalize::ByteTables;
 use crate::resize::{ResizeFilter, ResizeRule, resize_antialiased, resize_opencv};
+
+serde_names!(ChannelOrder, ValueRange);
 
 /// Order of the channels in the network's input; decoded images are RGB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -3,9 +3,11 @@
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use fcos_core::Size;
+use fcos_core::{Size, serde_names};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
+
+serde_names!(ResizeRule, ResizeFilter);
 
 /// How the output's sides are rounded. All rules bring the short side to `short` unless the long
 /// one would exceed `long`, and keep the aspect ratio.
@@ -263,6 +265,13 @@ mod tests {
                 assert_eq!((size.width, size.height), expected, "{rule:?} {row}");
             }
         }
+    }
+
+    #[test]
+    fn names_are_those_in_files() {
+        assert_eq!(ResizeRule::MmdetRound.to_string(), "mmdet_round");
+        assert_eq!("bilinear".parse(), Ok(ResizeFilter::Bilinear));
+        assert!("nearest".parse::<ResizeFilter>().is_err());
     }
 
     #[test]
