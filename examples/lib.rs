@@ -33,3 +33,32 @@ pub fn small_run(iterations: u64) -> anyhow::Result<TrainConfig> {
     };
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Of a program, without blank lines and comments.
+    fn lines_of_code(path: &Path) -> usize {
+        let text = std::fs::read_to_string(path).expect("text");
+        let lines = text.lines().map(str::trim);
+        lines
+            .filter(|line| !line.is_empty() && !line.starts_with("//"))
+            .count()
+    }
+
+    #[test]
+    fn examples_are_short_enough_to_copy() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let programs: Vec<_> = paths
+            .filter(|path| path.extension().is_some_and(|e| e == "rs") && !path.ends_with("lib.rs"))
+            .collect();
+        assert!(programs.len() >= 8, "{programs:?}");
+        for program in programs {
+            let lines = lines_of_code(&program);
+            assert!(lines < 45, "{}: {lines} lines of code", program.display());
+        }
+    }
+}

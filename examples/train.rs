@@ -22,7 +22,7 @@ fn main() -> anyhow::Result<()> {
         height: [112, 128],
         ..SyntheticConfig::default()
     };
-    let data = generate(&here.join("shapes"), &shapes)?;
+    let data = generate(here.join("shapes"), &shapes)?;
 
     // Every setting of the presets can be changed by its name, or in `config` itself.
     let mut config = TrainConfig::load("demo", &["recipe.iterations=10".into()])?;
