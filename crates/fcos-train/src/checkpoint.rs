@@ -244,6 +244,7 @@ mod tests {
     fn eventful(optimizer: OptimizerKind) -> TrainConfig {
         let mut config = config();
         config.recipe.optimizer = optimizer;
+        config.recipe.learning_rate = 1e-3;
         config.loss.normalizer = NormalizerRule::MovingPositives {
             momentum: 0.9,
             initial: 100.0,

@@ -265,6 +265,7 @@ fn overridden<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{NormShift, OptimizerKind};
     use fcos_model::{Arch, BackboneConfig, BoxActivation};
 
     #[test]
@@ -322,6 +323,24 @@ mod tests {
         assert_eq!(TrainConfig::parse(&text, "text", &[]).expect("reads"), own);
     }
 
+    #[test]
+    fn the_optimiser_is_chosen_by_name() {
+        let default = TrainConfig::load("demo", &[]).expect("loads").recipe;
+        assert_eq!(default.optimizer, OptimizerKind::Sgd);
+        assert_eq!(default.norm_shift, NormShift::Both);
+        let sets = [
+            "recipe.optimizer=adamw",
+            "recipe.adamw.beta2=0.99",
+            "recipe.norm_shift=norm",
+        ];
+        let config = TrainConfig::load("demo", &sets.map(String::from)).expect("loads");
+        let recipe = &config.recipe;
+        assert_eq!(recipe.optimizer, OptimizerKind::AdamW);
+        assert_eq!((recipe.adamw.beta1, recipe.adamw.beta2), (0.9, 0.99));
+        assert_eq!(recipe.norm_shift, NormShift::Norm);
+        assert!(config.to_toml().expect("TOML").contains("\"adamw\""));
+    }
+
     /// sfzhang15/ATSS: the box loss counts twice, and boxes are offsets of an anchor or distances.
     #[test]
     fn atss_presets() {
@@ -351,7 +370,9 @@ mod tests {
             ("demo", "recipe.batchsize=3", "batchsize"),
             ("demo", "recipe.batch_size=many", "batch_size=many"),
             ("demo", "assign.rule=nearest", "nearest"),
-            ("demo", "recipe.batch_size=0", "batch_size"),
+            ("demo", "recipe.batch_size=0", "recipe.batch_size"),
+            ("demo", "recipe.adamw.beta2=1", "recipe.adamw.beta2"),
+            ("demo", "recipe.optimizer=lion", "lion"),
             ("demo", "nonsense", "expected key=value"),
             ("demo", "recipe.seed=9223372036854775808", "seed"),
             ("demo", "model.fpn.channels=0", "fpn.channels"),

@@ -240,7 +240,6 @@ mod tests {
         let mut config = config();
         let resnet = config.model.backbone.as_resnet_mut().expect("a ResNet");
         resnet.norm = BackboneNorm::Frozen;
-        config.recipe.clip_grad_norm = Some(1.0);
         let mut whole = learner(&config, 0);
         let mut divided = whole.clone();
         let before = whole.model().tensors();
@@ -257,7 +256,7 @@ mod tests {
             for (one, two) in one.losses.iter().zip(&two.losses) {
                 assert_eq!(one.name, two.name);
                 assert!(
-                    (one.value - two.value).abs() <= 1e-6 * one.value,
+                    (one.value - two.value).abs() <= 1e-5 * one.value,
                     "{one:?} {two:?}"
                 );
             }
@@ -287,7 +286,7 @@ mod tests {
         assert!(total > 0.5, "{step:?}");
     }
 
-    /// The squares of what centre-ness logits lack to 1, divided as centre-ness is.
+    /// The mean square of what centre-ness logits lack to 1: 1 at the start, as they are near 0.
     #[test]
     fn a_term_of_ones_own_is_trained_and_named() {
         let mut config = config();
@@ -296,11 +295,11 @@ mod tests {
             bbox: 0.0,
             centerness: 0.0,
         };
-        let mut learner =
-            learner(&config, 0).with_terms(Arc::new(|outputs, _, normalizer, terms| {
-                let lack = outputs.centerness.clone() - 1.0;
-                terms.push("own", (lack.clone() * lack).sum() / normalizer.regression);
-            }));
+        config.recipe.clip_grad_norm = Some(0.5);
+        let mut learner = learner(&config, 0).with_terms(Arc::new(|outputs, _, _, terms| {
+            let lack = outputs.centerness.clone() - 1.0;
+            terms.push("own", (lack.clone() * lack).mean());
+        }));
         let steps: Vec<Step> = (0..4)
             .map(|_| learner.step(vec![batch(1, 4)]).expect("steps"))
             .collect();
@@ -316,7 +315,7 @@ mod tests {
     fn what_is_not_finite_is_named_with_its_images() {
         let mut learner = learner(&config(), 0);
         let mut bad = batch(1, 7);
-        bad.images.pixels[0] = f32::NAN;
+        bad.targets[0].centerness[0] = f32::NAN;
         match learner.step(vec![batch(2, 7), bad]).expect_err("no number") {
             TrainError::NonFinite { image_ids, .. } => assert_eq!(image_ids, [1, 2]),
             other => panic!("{other}"),

@@ -1,7 +1,9 @@
 //! What a training run does besides the network: optimiser, schedule, length, intervals.
 
-use fcos_core::SettingError;
+use fcos_core::{SettingError, serde_names};
 use serde::{Deserialize, Serialize};
+
+serde_names!(OptimizerKind, NormShift, WarmupKind);
 
 /// The recipe of a run. Defaults are the FCOS paper's (§4: SGD 0.01, momentum 0.9, weight decay
 /// 1e-4, batches of 16, ÷10 after 2/3 and 8/9 of the run) with a linear warm-up.
