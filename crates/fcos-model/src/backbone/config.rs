@@ -104,7 +104,7 @@ impl BackboneConfig {
     pub fn as_resnet(&self) -> Option<&ResNetConfig> {
         match self {
             Self::ResNet(config) => Some(config),
-            Self::Own(_) => None,
+            _ => None,
         }
     }
 
@@ -112,7 +112,7 @@ impl BackboneConfig {
     pub fn as_resnet_mut(&mut self) -> Option<&mut ResNetConfig> {
         match self {
             Self::ResNet(config) => Some(config),
-            Self::Own(_) => None,
+            _ => None,
         }
     }
 
