@@ -295,7 +295,7 @@ fn every_formula_has_one_home() {
         ("fn diou(self, other", "fcos-core/src/iou.rs"),
         ("fn intersection(self, other", "fcos-core/src/iou.rs"),
         ("x2.max(", "fcos-core/src/iou.rs"),
-        ("fn write_atomically(", "fcos-core/src/files.rs"),
+        ("fn write_and_sync(", "fcos-core/src/files.rs"),
         ("fn centerness(self", "fcos-core/src/ltrb.rs"),
         ("fn pyramid_grids(", "fcos-core/src/locations.rs"),
         ("fn pyramid_strides(", "fcos-core/src/locations.rs"),
