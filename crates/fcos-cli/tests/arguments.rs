@@ -81,6 +81,7 @@ fn arguments_that_make_no_sense_are_refused() {
         "stats --annotations a.json --rule nearest",
         "stats --annotations a.json --low-quality 2",
         "assign --annotations a.json",
+        "assign --rule nearest",
         "data",
         "data generate --output o --size 10",
         "data check --annotations a.json",

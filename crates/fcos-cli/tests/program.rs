@@ -125,7 +125,6 @@ fn errors_say_why_and_on_what() {
         ("train --config none", "no preset `none`"),
         ("train --set recipe.batch_size=0", "batch_size"),
         ("data check --annotations none.json --images .", "none.json"),
-        ("assign --rule nearest", "nearest"),
     ] {
         let error = refused(dir.path(), line);
         assert!(error.contains(expected), "{line}: {error}");
