@@ -106,6 +106,7 @@ impl Locations {
                 ]
             })
             .collect();
+        // Points in one list for all levels; where each level begins, and the number of all, in `offsets`.
         let mut offsets = vec![0];
         let mut points = Vec::with_capacity(grids.iter().map(|g| g.cells()).sum());
         for (grid, &[x_axis, y_axis]) in grids.iter().zip(&axes) {

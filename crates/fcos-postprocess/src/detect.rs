@@ -82,6 +82,7 @@ pub fn postprocess_counted(
         let found = scan.level(locations.level_range(level), &mut non_finite);
         candidates.extend(found.iter().map(|c| decode(c, outputs, locations, factor)));
     }
+    // A box that reaches beyond the image overlaps others less: before or after NMS is not the same.
     if config.clip != Clip::AfterNms {
         clip(&mut candidates, image, config);
     }

@@ -79,24 +79,29 @@ pub fn nms_scored(
             score: scores[r.index],
             bbox: extent(boxes[r.index], config.legacy_plus_one),
         });
-        match config.kind {
-            NmsKind::Hard => hard(group, config.threshold, &mut survivors, &mut kept),
-            NmsKind::SoftLinear { min_score } => {
-                soft(
-                    group.collect(),
-                    linear(config.threshold),
-                    min_score,
-                    &mut kept,
-                );
-            }
-            NmsKind::SoftGaussian { sigma, min_score } => {
-                soft(group.collect(), gaussian(sigma), min_score, &mut kept);
-            }
-        }
+        suppress(group, config, &mut survivors, &mut kept);
     }
     kept.sort_unstable_by_key(|k| (descending(k.score), k.index));
     let non_finite = boxes.len() - ranked.len();
     Ok(NmsOutput { kept, non_finite })
+}
+
+/// Moves what outlives the others of its group, given best first, to `kept`.
+fn suppress(
+    group: impl Iterator<Item = Scored>,
+    config: &NmsConfig,
+    survivors: &mut Survivors,
+    kept: &mut Vec<Kept>,
+) {
+    match config.kind {
+        NmsKind::Hard => hard(group, config.threshold, survivors, kept),
+        NmsKind::SoftLinear { min_score } => {
+            soft(group.collect(), linear(config.threshold), min_score, kept);
+        }
+        NmsKind::SoftGaussian { sigma, min_score } => {
+            soft(group.collect(), gaussian(sigma), min_score, kept);
+        }
+    }
 }
 
 fn same_length(boxes: &[BBox], scores: &[f32], labels: &[u32]) -> Result<(), PostprocessError> {

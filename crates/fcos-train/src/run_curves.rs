@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use fcos_eval::curves::{Chart, Series, write_curves};
+use fcos_loss::term;
 
 use crate::TrainError;
 use crate::log::{EvalRow, Row, StepRow, read_rows};
@@ -40,9 +41,9 @@ fn loss_charts(steps: &[StepRow]) -> [Chart; 2] {
 /// What a loss is called in a chart.
 fn label(loss: &str) -> &str {
     match loss {
-        "cls" => "classification",
-        "bbox" => "box",
-        "centerness" => "centre-ness",
+        term::CLS => "classification",
+        term::BBOX => "box",
+        term::CENTERNESS => "centre-ness",
         other => other,
     }
 }
