@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use fcos_core::{ClassList, error_chain};
-use fcos_data::{Annotations, Dataset, HealthReport, read_annotations};
+use fcos_data::{Annotations, DataError, Dataset, HealthReport, read_annotations};
 use fcos_model::{BackboneModel, Pipeline};
+use fcos_postprocess::Detection;
 
 use crate::{CocoEvaluator, CocoMetrics, EvalError, ResultRow};
 
@@ -107,29 +108,54 @@ impl Validation {
         pipeline: &Pipeline<B>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<ResultRow>, EvalError> {
-        let (mut rows, mut non_finite, mut failures) = (Vec::new(), 0, Vec::new());
+        let mut predicted = Predicted::default();
         for index in 0..self.len() {
             match self.dataset.load(index) {
                 Ok(image) => {
                     let mut batch = pipeline.predict(&[&image])?;
-                    let found = batch.detections.remove(0);
-                    non_finite += batch.non_finite[0];
-                    let id = self.dataset.sample(index).id;
-                    rows.extend(found.iter().map(|d| {
-                        let category = self.dataset.category_ids()[d.label as usize];
-                        ResultRow::new(id, category, d.bbox, d.score)
-                    }));
+                    predicted.non_finite += batch.non_finite[0];
+                    predicted
+                        .rows
+                        .extend(self.rows(index, &batch.detections.remove(0)));
                 }
-                Err(error) => failures.push(error),
+                Err(error) => predicted.failures.push(error),
             }
             progress(index + 1);
         }
+        predicted.judged(self.len())
+    }
+
+    /// What was found in the image at that place of the data set, under the data set's ids.
+    fn rows(&self, index: usize, found: &[Detection]) -> impl Iterator<Item = ResultRow> {
+        let id = self.dataset.sample(index).id;
+        let row = move |d: &Detection| {
+            let category = self.dataset.category_ids()[d.label as usize];
+            ResultRow::new(id, category, d.bbox, d.score)
+        };
+        found.iter().map(row)
+    }
+}
+
+/// What came of a val set's images.
+#[derive(Default)]
+struct Predicted {
+    rows: Vec<ResultRow>,
+    /// Outputs of the network that are not finite.
+    non_finite: usize,
+    /// Why images could not be loaded.
+    failures: Vec<DataError>,
+}
+
+impl Predicted {
+    /// The rows, with a warning of what is missing; an error if nothing of so many images is there.
+    fn judged(self, images: usize) -> Result<Vec<ResultRow>, EvalError> {
+        let non_finite = self.non_finite;
         if non_finite > 0 {
             tracing::warn!(non_finite, "outputs of the network that are not finite");
         }
-        let skipped = failures.len();
-        if let Some(first) = failures.into_iter().next() {
-            if skipped == self.len() {
+        let skipped = self.failures.len();
+        if let Some(first) = self.failures.into_iter().next() {
+            if skipped == images {
                 return Err(first.into());
             }
             tracing::warn!(
@@ -138,6 +164,6 @@ impl Validation {
                 "val images that can't be loaded"
             );
         }
-        Ok(rows)
+        Ok(self.rows)
     }
 }
