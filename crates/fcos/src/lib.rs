@@ -71,8 +71,8 @@ pub use fcos_train as train;
 pub use burn::tensor::{Device, Tensor};
 pub use fcos_core::{
     BBox, COCO_CATEGORY_IDS, ClassList, ClassListError, DistanceUnit, Grid, LocationRule,
-    Locations, Ltrb, Outputs, Point, Rng, Scale, SettingError, Size, error_chain, iou_from_areas,
-    pyramid_grids, pyramid_strides, write_atomically,
+    Locations, Ltrb, Outputs, Point, Rng, Scale, SettingError, Size, UnknownName, error_chain,
+    iou_from_areas, pyramid_grids, pyramid_strides, write_atomically,
 };
 pub use fcos_model::{DetectorConfig, FcosConfig, Timings};
 
