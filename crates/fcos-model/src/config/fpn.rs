@@ -1,9 +1,11 @@
 //! What the feature pyramid is made of.
 
-use fcos_core::{SettingError, pyramid_strides};
+use fcos_core::{SettingError, pyramid_strides, serde_names};
 use serde::{Deserialize, Serialize};
 
 use super::in_range;
+
+serde_names!(P6Source);
 
 /// The stride of the coarsest map that the backbone gives: C5's.
 const LAST_STRIDE: usize = 32;

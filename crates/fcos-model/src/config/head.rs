@@ -1,9 +1,11 @@
 //! What the head is made of.
 
-use fcos_core::{DistanceUnit, SettingError};
+use fcos_core::{DistanceUnit, SettingError, serde_names};
 use serde::{Deserialize, Serialize};
 
 use super::in_range;
+
+serde_names!(CenternessOn, BoxActivation);
 
 /// Which tower the centre-ness layer sits on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

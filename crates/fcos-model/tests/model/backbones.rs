@@ -11,7 +11,7 @@ use fcos_model::layers::{Activation, Conv, ConvNorm, ConvSize, Distribution, Ini
 use fcos_model::weights::{self, WeightsErrorKind};
 use fcos_model::{
     Arch, BackboneConfig, BackboneModel, ConfigError, DetectorConfig, Fcos, FcosConfig, FeatureMap,
-    Pipeline, ResNetConfig,
+    Pipeline, ResNetConfig, StrideIn,
 };
 use image::RgbImage;
 use serde_json::json;
@@ -372,6 +372,7 @@ fn settings_are_tagged_by_family() {
         assert!(error.contains(named), "{error}");
     }
     assert_eq!("x101-64x4d".parse::<Arch>(), Ok(Arch::ResNeXt101_64x4d));
+    assert_eq!("1x1".parse(), Ok(StrideIn::Conv1x1));
     assert!(
         Arch::ALL
             .iter()

@@ -4,10 +4,12 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use fcos_core::SettingError;
+use fcos_core::{SettingError, serde_names};
 use serde::{Deserialize, Serialize};
 
 use crate::config::in_range;
+
+serde_names!(StrideIn, BackboneNorm);
 
 /// Widths that a backbone can have.
 pub(crate) const WIDTHS: RangeInclusive<usize> = 1..=1024;
