@@ -1,7 +1,8 @@
-//! Arrows that point one way, one home for every formula, and no library that chooses a backend.
+//! Arrows that point one way, one home for every formula, no library that chooses a backend, and
+//! documents that name files which exist.
 //!
-//! The last two are a search through the sources' text. Where it stops what it should not, the message
-//! says which list to change, and the tests at the end say what is meant to be found.
+//! Homes and backends are looked for in the sources' text. Where that stops what it should not, the
+//! message says which list to change, and the tests at the end say what is meant to be found.
 
 use std::path::{Path, PathBuf};
 
@@ -307,6 +308,36 @@ fn every_formula_has_one_home() {
     let wrong = cases.map(|(text, home)| misplaced(text, home, &sources));
     let wrong: Vec<_> = wrong.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The files that a document names in backticks, with their folder, and that are neither below
+/// `root` nor below its `crates`.
+fn missing_files(document: &str, root: &Path) -> Vec<String> {
+    let is_path = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    let is_file = |name: &&str| {
+        let ends = [".rs", ".toml", ".md"].iter().any(|e| name.ends_with(e));
+        ends && name.contains('/') && name.chars().all(is_path)
+    };
+    let quoted = document.split('`').skip(1).step_by(2).filter(is_file);
+    let missing =
+        quoted.filter(|n| !root.join(n).exists() && !root.join("crates").join(n).exists());
+    missing.map(String::from).collect()
+}
+
+#[test]
+fn the_files_that_documents_name_exist() {
+    let root = crates().join("..");
+    for name in ["docs/architecture.md", "CONTRIBUTING.md"] {
+        let document = std::fs::read_to_string(root.join(name)).expect("text");
+        let missing = missing_files(&document, &root);
+        assert!(
+            missing.is_empty(),
+            "{name} names {missing:?}: are they elsewhere now?"
+        );
+    }
+    let document =
+        "`fcos/src/lib.rs`, `tests/lib.rs`, ```\na/b.rs c\n``` `fcos/src/gone.rs` `<x>/y.rs`";
+    assert_eq!(missing_files(document, &root), ["fcos/src/gone.rs"]);
 }
 
 #[test]
