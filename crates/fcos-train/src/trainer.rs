@@ -122,14 +122,16 @@ impl<B: BackboneModel> Trainer<B> {
         &self.config
     }
 
-    /// With a rule of assignment of the caller's own: see [`Assigners::with_rule`].
+    /// With a rule of assignment of the caller's own: see [`Assigners::with_rule`]. It is not among the
+    /// settings, so that a resumed run has to be given it again.
     #[must_use]
     pub fn with_assigners(mut self, assigners: Assigners) -> Self {
         self.batches = self.batches.with_assigners(assigners);
         self
     }
 
-    /// With losses of the caller's own: see [`Learner::with_terms`].
+    /// With losses of the caller's own: see [`Learner::with_terms`]. A resumed run has to be given them
+    /// again.
     #[must_use]
     pub fn with_terms(mut self, add: Arc<AddTerms>) -> Self {
         self.learner = self.learner.with_terms(add);
