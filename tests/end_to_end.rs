@@ -1,10 +1,16 @@
 //! From generated pictures to detections, through the public API alone.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use fcos::data::FindingKind;
 use fcos::eval::{Validation, evaluate_files};
-use fcos::train::{BEST_WEIGHTS, FileHealth, Observer, RunPlan, TrainError, Trainer};
+use fcos::model::weights::load;
+use fcos::model::{Backbone, DetectorConfig, Fcos};
+use fcos::train::{
+    BEST_WEIGHTS, Checkpoints, FileHealth, LAST_WEIGHTS, Learner, Observer, RunPlan, TrainBatches,
+    TrainError, Trainer, TrainingData,
+};
 use fcos::{Detector, DeviceSpec};
 use fcos_tests::tiny_run;
 use image::{DynamicImage, RgbImage};
@@ -193,4 +199,37 @@ fn losses_that_are_not_finite_name_iteration_and_images() {
         }
         other => panic!("{other}"),
     }
+}
+
+/// The trainer's weights, by its parts alone, from a checkpoint in the middle.
+#[test]
+fn a_loop_of_ones_own_is_the_trainers() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let config = tiny_run(temp.path(), 6);
+    let run = temp.path().join("run");
+    let device = DeviceSpec::Flex.device().expect("flex is compiled in");
+    let trainer = Trainer::start(config.clone(), &run, &device).expect("starts");
+    trainer.run(&mut ()).expect("trains");
+    let last = run.join(LAST_WEIGHTS);
+    let trained = load::<Backbone, DetectorConfig>(&last, &device).expect("loads");
+
+    let data = TrainingData::load(&config.data).expect("reads").dataset;
+    let batches = TrainBatches::new(data.clone(), &config).expect("images");
+    let checkpoints = Checkpoints::new(temp.path().join("own"));
+    let mut own = BTreeMap::new();
+    for steps in [0..4, 4..6] {
+        let model: Fcos = config.init_model(&data, &device).expect("valid");
+        let mut learner = Learner::new(model, &config, 6);
+        let state = learner.state_mut();
+        checkpoints.load_latest(state).expect("loads");
+        assert_eq!(state.iteration, steps.start);
+        for (i, batch) in steps.clone().zip(batches.load(steps).expect("starts")) {
+            let batch = batch.expect("made");
+            assert!(batch == batches.batch(i).expect("made"), "batch {i}");
+            learner.step(vec![batch]).expect("steps");
+        }
+        checkpoints.save(learner.state()).expect("saves");
+        own = learner.model().tensors();
+    }
+    assert!(own == trained.0.tensors());
 }
