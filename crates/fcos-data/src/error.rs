@@ -1,5 +1,6 @@
 //! What can be wrong with a data set or an image.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,16 +26,19 @@ pub enum DataError {
         /// The formats that there are.
         known: String,
     },
-    /// The annotation file is no JSON, or not of COCO's layout.
-    #[error(
-        "{}:{}:{}: no annotations in COCO's layout",
-        path.display(), source.line(), source.column()
-    )]
-    Json {
+    /// The annotations are not laid out as their format wants it.
+    #[error("{}:{line}:{column}: no annotations in {format}'s layout", path.display())]
+    Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with line and column.
-        source: serde_json::Error,
+        /// The format.
+        format: &'static str,
+        /// The line, from 1.
+        line: usize,
+        /// The column in it.
+        column: usize,
+        /// What is wrong there.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// An entry of `images` has no `file_name`.
     #[error("{}: image {id} has no file_name", path.display())]

@@ -23,7 +23,7 @@ pub(crate) const FORMAT: Format = Format {
 /// Reads an annotation file.
 ///
 /// # Errors
-/// The kinds [`Read`](DataError::Read) and [`Json`](DataError::Json).
+/// The kinds [`Read`](DataError::Read) and [`Malformed`](DataError::Malformed).
 pub fn read(path: impl AsRef<Path>) -> Result<Annotations, DataError> {
     let path = path.as_ref();
     from_json(&fs::read(path).map_err(|e| DataError::read(path, e))?, path)
@@ -32,7 +32,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Annotations, DataError> {
 /// Reads an annotation file's bytes; `source` is where they come from, for messages.
 ///
 /// # Errors
-/// The kind [`Json`](DataError::Json).
+/// The kind [`Malformed`](DataError::Malformed).
 ///
 /// ```
 /// let json = r#"{"images": [{"id": 7}], "categories": [{"id": 18, "name": "dog"}]}"#;
@@ -44,7 +44,13 @@ pub fn from_json(json: &[u8], source: impl Into<PathBuf>) -> Result<Annotations,
     let path = source.into();
     match parse(json) {
         Ok(file) => Ok(file.into_annotations(path)),
-        Err(source) => Err(DataError::Json { path, source }),
+        Err(error) => Err(DataError::Malformed {
+            path,
+            format: FORMAT.name,
+            line: error.line(),
+            column: error.column(),
+            source: error.into(),
+        }),
     }
 }
 
