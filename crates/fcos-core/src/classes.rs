@@ -10,6 +10,7 @@ pub struct ClassList(Vec<String>);
 
 /// Why a list of names can't serve as a [`ClassList`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClassListError {
     /// There is no name at all.
     #[error("a class list needs at least one name")]

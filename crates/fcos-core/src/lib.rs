@@ -15,7 +15,7 @@
 //! |---|---|---|
 //! | `fcos_targets::AreaRule::LegacyPlusOne` | the areas by which the smallest box is found | official FCOS |
 //! | `fcos_targets::RetinaNetConfig::legacy_pixels` | boxes and anchors before they are matched | Detectron's RetinaNet, statistics only |
-//! | `fcos_model::BoxActivation::LegacyAnchorDelta` | the anchors' sides: the decoded box falls short by one | ATSS's published weights |
+//! | `fcos_model::BoxActivation::LegacyAnchorDelta` | nothing; decoded boxes end on their last pixel | ATSS's published weights |
 //! | `fcos_postprocess::Clip::LegacyBeforeNms` | nothing; the last pixel is `W − 1` | official FCOS, ATSS: with the next one |
 //! | `fcos_postprocess::NmsConfig::legacy_plus_one` | sides in NMS, and the boxes that are handed out, so that they are as everywhere else | official FCOS, ATSS: with the one before |
 //!

@@ -27,7 +27,8 @@ pub struct RetinaNetConfig {
     /// Detectron's RetinaNet has 0.4.
     pub low_quality_iou: Option<f32>,
     /// Whether boxes end on their last pixel, so that it is added to their sides, and the anchors'
-    /// sides are rounded, as in Detectron and maskrcnn-benchmark.
+    /// sides are rounded, as in Detectron and maskrcnn-benchmark ([the added
+    /// pixel](fcos_core#the-pixel-that-older-code-adds)).
     pub legacy_pixels: bool,
 }
 

@@ -162,7 +162,7 @@ mod tests {
             bbox: BBox::new(10.0, 200.0, 14.0, 210.0),
             score,
             label,
-            location: 0,
+            location: 40 + label as usize,
         };
         let class = |(name, category_id): (&str, u64)| Class {
             name: name.into(),
@@ -177,6 +177,8 @@ mod tests {
         let found = detections();
         let classes: Vec<_> = found.iter().map(|d| (&*d.name, d.category_id)).collect();
         assert_eq!(classes, [("dog", 18), ("cat", 3)]);
+        let locations: Vec<_> = found.iter().map(|d| d.location).collect();
+        assert_eq!(locations, [41, 40]);
         assert_eq!(found.with_min_score(0.6).len(), 1);
     }
 
