@@ -48,9 +48,21 @@ pub(crate) fn detection_to_hotcoco(
     detection: &ResultRow,
     row: usize,
 ) -> Result<hotcoco::Annotation, EvalError> {
+    check(detection, row)?;
+    let bbox = detection.bbox;
+    Ok(hotcoco::Annotation {
+        image_id: detection.image_id,
+        category_id: detection.category_id,
+        bbox: Some(bbox),
+        area: Some(bbox[2] * bbox[3]),
+        score: Some(detection.score),
+        ..Default::default()
+    })
+}
+
+fn check(detection: &ResultRow, row: usize) -> Result<(), EvalError> {
     let &ResultRow {
         image_id,
-        category_id,
         bbox,
         score,
         ..
@@ -69,14 +81,5 @@ pub(crate) fn detection_to_hotcoco(
             bbox,
         });
     }
-    let area = Some(bbox[2] * bbox[3]);
-    let (bbox, score) = (Some(bbox), Some(score));
-    Ok(hotcoco::Annotation {
-        image_id,
-        category_id,
-        bbox,
-        area,
-        score,
-        ..Default::default()
-    })
+    Ok(())
 }
