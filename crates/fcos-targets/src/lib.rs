@@ -22,12 +22,12 @@
 //! the padded network input.
 //!
 //! ```
-//! use fcos_core::{BBox, LocationRule, Locations, Size};
+//! use fcos_core::{BBox, DistanceUnit, LocationRule, Locations, Size};
 //! use fcos_targets::{AssignConfig, Assigner};
 //!
 //! let input = Size { width: 256, height: 128 };
 //! let locations = Locations::new(input, &[8, 16, 32, 64, 128], LocationRule::HalfStride);
-//! let assigner = Assigner::new(&AssignConfig::default(), &locations)?;
+//! let assigner = Assigner::new(&AssignConfig::default(), &locations, DistanceUnit::Stride)?;
 //!
 //! let targets = assigner.assign(&[BBox::new(16.0, 8.0, 48.0, 40.0)], &[7])?;
 //! assert_eq!(targets.labels.len(), locations.len());
