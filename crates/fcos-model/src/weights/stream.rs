@@ -23,6 +23,7 @@ const LONGEST_HEADER: u64 = 100_000_000;
 pub(super) struct Stream {
     path: PathBuf,
     metadata: Metadata,
+    #[cfg(unix)]
     file: File,
     /// Where the tensors start.
     start: u64,
@@ -58,6 +59,7 @@ impl Stream {
         Ok(Self {
             path: path.into(),
             metadata,
+            #[cfg(unix)]
             file,
             start: LENGTH + header,
         })
