@@ -35,7 +35,7 @@ fn refused(folder: &Path, line: &str) -> String {
 }
 
 const TRAIN: &str = "train --output run --set recipe.iterations=3 --set recipe.batch_size=2 \
-    --set postprocess.score_threshold=0 \
+    --set postprocess.pre_filter.threshold=0 \
     --train-annotations shapes/instances_train.json --train-images shapes/train \
     --val-annotations shapes/instances_val.json --val-images shapes/val";
 
@@ -66,7 +66,7 @@ fn from_a_data_set_to_predictions() {
     assert!(printed(here, "inspect run/best.safetensors").contains("trained by"));
     let of_weights = printed(here, &format!("evaluate {weights} {shapes} --json ap.json"));
     let predict = format!("predict {weights} --score-threshold 0 --json results.json shapes/val");
-    assert!(printed(here, &predict).contains("objects in 2 pictures; see predictions"));
+    assert!(printed(here, &predict).contains("200 objects in 2 pictures; see predictions"));
     assert_eq!(
         here.join("predictions").read_dir().expect("there").count(),
         2
