@@ -1,8 +1,7 @@
 //! The same network on every device: against torch's numbers, and against each other.
 //!
 //! ```sh
-//! cargo test -p fcos-tests --test devices -- --nocapture
-//! cargo test -p fcos-tests --test devices --features ndarray,wgpu -- --nocapture
+//! cargo test --workspace --test devices -- --nocapture
 //! ```
 //!
 //! Every device that the build has and the machine offers is tested; a list in the variable
