@@ -24,7 +24,8 @@ struct Strided {
 
 impl BackboneModel for Strided {
     fn init(config: &BackboneConfig, init: &Init<'_>) -> Result<Self, ConfigError> {
-        let width = config.own_settings::<BTreeMap<String, usize>>("strided")?["width"];
+        let settings: BTreeMap<String, usize> = config.own_settings("strided")?;
+        let width = settings.get("width").copied().unwrap_or(4);
         let channels = |i: usize| if i == 0 { 3 } else { width << (i - 1) };
         let size = |i| ConvSize::new([channels(i), channels(i + 1)], 3).stride(2);
         let layers = (0..5).map(|i| ConvNorm::new(size(i), 1e-5, init)).collect();

@@ -14,6 +14,7 @@ serde_names!(ChannelOrder, ValueRange);
 /// Order of the channels in the network's input; decoded images are RGB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ChannelOrder {
     /// Red, green, blue.
     Rgb,
@@ -24,6 +25,7 @@ pub enum ChannelOrder {
 /// The values that mean and standard deviation refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ValueRange {
     /// 0 to 1.
     Unit,

@@ -81,7 +81,8 @@ pub struct Finding {
 impl Finding {
     /// A row of an annotation file that its reader can't make sense of, for
     /// [`Annotations::findings`](crate::Annotations::findings). Rows count from 1.
-    pub fn unreadable_row(file: &Path, row: usize, why: impl fmt::Display) -> Self {
+    pub fn unreadable_row(file: impl AsRef<Path>, row: usize, why: impl fmt::Display) -> Self {
+        let file = file.as_ref();
         Self {
             kind: FindingKind::UnreadableRow,
             file_name: None,

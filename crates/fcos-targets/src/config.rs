@@ -26,6 +26,7 @@ pub struct AssignConfig {
     pub center_sampling_radius: Option<f32>,
     /// Not a setting any more: the unit of distances is the network's. Files that name one are read,
     /// [checked](Self::check_unit), and written without it.
+    #[doc(hidden)]
     #[serde(skip_serializing)]
     pub distance_unit: Option<DistanceUnit>,
     /// FCOS: how the smallest of several boxes is found. Equal boxes: the one with the lower index.
@@ -78,6 +79,7 @@ impl AtssConfig {
 /// Whether a distance equal to a bound of its size range counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RangeBounds {
     /// `lower ≤ d ≤ upper`: the paper, the official code, AdelaiDet, mmdetection. A location at
     /// exactly a bound can learn a box on both levels.

@@ -91,27 +91,29 @@ impl TrainConfig {
     /// # Errors
     /// If there is no such preset or file, or a key or value is not one of the settings'.
     pub fn load(preset_or_file: &str, sets: &[String]) -> Result<Self, TrainError> {
-        let config = Self::parse(&Self::source(preset_or_file)?, preset_or_file, sets)?;
+        let file = parse_toml(&Self::source(preset_or_file)?, preset_or_file)?;
+        let config = Self::over_defaults(file, preset_or_file, sets)?;
         config.validate()?;
         Ok(config)
     }
 
-    /// Settings from a TOML file.
+    /// Settings from the TOML file of a run folder, of any version.
     ///
     /// # Errors
     /// If it can't be read, or a key or value in it is not one of the settings'.
     pub fn read(file: impl AsRef<Path>) -> Result<Self, TrainError> {
         let file = file.as_ref();
         let text = std::fs::read_to_string(file).map_err(|e| io_error(file, e))?;
-        let config = Self::parse(&text, &file.to_string_lossy(), &[])?;
+        let origin = file.to_string_lossy();
+        let mut file = parse_toml(&text, &origin)?;
+        forget_unit(&mut file);
+        let config = Self::over_defaults(file, &origin, &[])?;
         config.validate()?;
         Ok(config)
     }
 
-    fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, TrainError> {
+    fn over_defaults(file: Value, origin: &str, sets: &[String]) -> Result<Self, TrainError> {
         let mut layers = as_json(&Self::default())?;
-        let mut file = parse_toml(text, origin)?;
-        forget_unit(&mut file);
         merge(&mut layers, file);
         overridden(layers, origin, sets)
     }
@@ -122,7 +124,7 @@ impl TrainConfig {
     /// Names the first setting that is out of its range.
     pub fn validate(&self) -> Result<(), TrainError> {
         self.recipe.validate().map_err(|e| e.within("recipe"))?;
-        self.model.validate()?;
+        self.model.validate().map_err(|e| e.within("model"))?;
         let within = |table| move |error: SettingError| error.within(table);
         self.preprocess.validate().map_err(within("preprocess"))?;
         self.augment.validate().map_err(within("augment"))?;
@@ -201,7 +203,7 @@ impl TrainConfig {
     }
 }
 
-/// The first release wrote `assign.distance_unit = "stride"` into every file and did not look at it.
+/// The pre-release wrote `assign.distance_unit = "stride"` into every run folder and did not look at it.
 fn forget_unit(file: &mut Value) {
     let Some(Value::Object(assign)) = file.get_mut("assign") else {
         return;
@@ -431,6 +433,7 @@ mod tests {
     /// Older run folders say `stride` of every network, and `off` where we say `none`.
     #[test]
     fn older_settings_are_read_and_written_anew() {
+        let dir = tempfile::tempdir().expect("a folder");
         for (activation, unit) in [
             ("exp", "stride"),
             ("exp", "pixels"),
@@ -440,9 +443,13 @@ mod tests {
                 "model.head.box_activation = \"{activation}\"\n\
                  assign = {{ distance_unit = \"{unit}\", center_sampling_radius = \"off\" }}"
             );
-            let config = TrainConfig::parse(&text, "a file", &[]).expect("parses");
-            config.validate().expect("valid");
+            let file = dir.path().join("config.toml");
+            std::fs::write(&file, text).expect("writes");
+            let config = TrainConfig::read(&file).expect("reads");
             assert_eq!(config.assign.center_sampling_radius, None);
+            // A new run is not to say what is not so.
+            let new = TrainConfig::load(&file.to_string_lossy(), &[]);
+            assert_eq!(new.is_ok(), (activation == "exp") == (unit == "pixels"));
             let text = config.to_toml().expect("writes");
             assert!(!text.contains("distance_unit"), "{text}");
             assert!(text.contains("center_sampling_radius = \"none\""), "{text}");

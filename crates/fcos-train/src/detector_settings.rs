@@ -1,6 +1,6 @@
 //! `key=value` overrides of a detector's settings.
 
-use fcos_core::LocationRule;
+use fcos_core::{LocationRule, SettingError};
 use fcos_data::PreprocessConfig;
 use fcos_model::{DetectorConfig, FcosConfig};
 use fcos_postprocess::PostprocessConfig;
@@ -42,9 +42,15 @@ pub fn with_detector_settings(
         postprocess: config.postprocess,
     };
     let settings = with_settings(&settings, sets)?;
-    settings.model.validate()?;
-    settings.preprocess.validate()?;
-    settings.postprocess.validate()?;
+    settings.model.validate().map_err(|e| e.within("model"))?;
+    let within = |table| move |error: SettingError| error.within(table);
+    let Settings {
+        preprocess,
+        postprocess,
+        ..
+    } = &settings;
+    preprocess.validate().map_err(within("preprocess"))?;
+    postprocess.validate().map_err(within("postprocess"))?;
     Ok(DetectorConfig {
         model: settings.model,
         preprocess: settings.preprocess,
@@ -73,14 +79,16 @@ mod tests {
         assert_eq!(changed.location_rule, LocationRule::Torchvision);
         assert_eq!(changed.classes, config.classes);
         assert_eq!(changed.category_ids, config.category_ids);
-        for wrong in [
-            "postprocess.nsm=1",
-            "provenance=me",
-            "model.fpn.channels=0",
-            "preprocess.short_side=0",
-            "postprocess.nms.threshold=2",
+        for (wrong, named) in [
+            ("postprocess.nsm=1", "nsm"),
+            ("provenance=me", "provenance"),
+            ("model.fpn.channels=0", "model.fpn.channels is 0"),
+            ("preprocess.short_side=0", "preprocess.short_side is 0"),
+            ("postprocess.nms.threshold=2", "postprocess.nms.threshold is 2"),
         ] {
-            with_detector_settings(config.clone(), &[wrong.into()]).expect_err(wrong);
+            let error = with_detector_settings(config.clone(), &[wrong.into()]).expect_err(wrong);
+            let chain = fcos_core::error_chain(&error);
+            assert!(chain.contains(named), "{chain}");
         }
     }
 }

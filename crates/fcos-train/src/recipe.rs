@@ -120,6 +120,7 @@ pub struct Warmup {
 /// The shape of the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum WarmupKind {
     /// A straight line (torchvision, AdelaiDet).
     #[default]

@@ -65,3 +65,14 @@ pub enum ConfigError {
         found: &'static str,
     },
 }
+
+impl ConfigError {
+    /// The same of a setting in a table: `fpn.channels` becomes `model.fpn.channels`.
+    #[must_use]
+    pub fn within(self, table: &str) -> Self {
+        match self {
+            Self::Setting(error) => Self::Setting(error.within(table)),
+            other => other,
+        }
+    }
+}

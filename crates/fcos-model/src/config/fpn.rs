@@ -13,6 +13,7 @@ const LAST_STRIDE: usize = 32;
 /// From which feature map P6 is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum P6Source {
     /// The pyramid's P5 (FCOS, §3.2, and every published implementation).
     #[default]

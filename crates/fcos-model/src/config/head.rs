@@ -10,6 +10,7 @@ serde_names!(CenternessOn, BoxActivation);
 /// Which tower the centre-ness layer sits on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CenternessOn {
     /// The classification tower (FCOS, fig. 2).
     Cls,

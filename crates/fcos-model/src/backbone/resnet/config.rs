@@ -139,6 +139,7 @@ impl TryFrom<String> for Arch {
 /// Which convolution of a bottleneck block carries the stride. Weights fit both, but only one is
 /// the network they were trained in. Basic blocks don't care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum StrideIn {
     /// The first 1×1: the original ResNet (He et al. 2016), so Caffe, Detectron and their heirs.
     #[serde(rename = "1x1")]
@@ -152,6 +153,7 @@ pub enum StrideIn {
 /// What the backbone's batch normalisation does in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BackboneNorm {
     /// A fixed scale and shift per channel: no gradients, statistics that don't move. For
     /// training on top of pre-trained weights with few images per device.
