@@ -1,4 +1,5 @@
-//! Data for the examples that show something else.
+//! Data for the examples that show something else. A program of your own has `TrainConfig::load` and four
+//! paths instead, as `train.rs` shows.
 
 use std::path::PathBuf;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Parser;
 use fcos::DetectorConfig;
-use fcos::model::NamedShape;
 use fcos::model::weights::{self, Checkpoint};
+use fcos::model::{BackboneConfig, NamedShape};
 
 use crate::terminal::print;
 
@@ -43,6 +43,8 @@ fn inspect(file: &Path) -> Result<String> {
         Err(error) if error.is_foreign() => return inspect_checkpoint(file),
         Err(error) => return Err(error.into()),
     };
+    let valid = ours.model.validate(); // reading a file builds no network
+    valid.with_context(|| format!("{name}: its network can't be built"))?;
     let config: DetectorConfig = serde_json::from_value(ours.metadata)
         .with_context(|| format!("{name}: no detector's settings"))?;
     let config = DetectorConfig {
@@ -58,8 +60,8 @@ fn inspect(file: &Path) -> Result<String> {
 
 fn inspect_checkpoint(file: &Path) -> Result<String> {
     let checkpoint = Checkpoint::read(file)?;
-    let backbone = match checkpoint.arch() {
-        Some(arch) => format!("backbone {}", arch.name()),
+    let backbone = match checkpoint.backbone() {
+        Some(config) => format!("backbone {}", backbone_name(&config)),
         None => "a backbone that this library does not have".into(),
     };
     let use_as = match checkpoint.presets() {
@@ -80,6 +82,12 @@ fn inspect_checkpoint(file: &Path) -> Result<String> {
     Ok(head + &tensors + &unknown)
 }
 
+/// What a backbone is called: its depth and kind, if it is a ResNet.
+fn backbone_name(config: &BackboneConfig) -> &str {
+    let arch = config.as_resnet().map(|resnet| resnet.arch.name());
+    arch.unwrap_or(config.name())
+}
+
 /// The settings that matter, a line each.
 pub(crate) fn describe(config: &DetectorConfig) -> String {
     let DetectorConfig {
@@ -90,9 +98,10 @@ pub(crate) fn describe(config: &DetectorConfig) -> String {
         classes,
         ..
     } = config;
+    let backbone = backbone_name(&model.backbone);
     let network = match model.backbone.as_resnet() {
-        Some(resnet) => format!("{}, width {}", resnet.arch, resnet.width),
-        None => model.backbone.name().into(),
+        Some(resnet) => format!("{backbone}, width {}", resnet.width),
+        None => backbone.into(),
     };
     format!(
         "network      {network}, {} classes, {} levels\n\
@@ -117,14 +126,64 @@ mod tests {
     use super::*;
     use std::fs;
 
+    use fcos::ClassList;
+    use fcos::model::FcosConfig;
+    use serde_json::{Value, json};
+
+    /// A safetensors file with this header.
+    fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
+        let length = (header.len() as u64).to_le_bytes();
+        [length.as_slice(), header.as_bytes(), data].concat()
+    }
+
+    /// A weights file of this library without tensors, whose network is `model`.
+    fn weights_file(model: &Value) -> Vec<u8> {
+        let classes = ClassList::new(["cat"]).expect("a name");
+        let metadata = DetectorConfig::new(FcosConfig::tiny(), classes);
+        let entry = json!({ "version": weights::VERSION, "model": model, "metadata": metadata });
+        let header = json!({ "__metadata__": { "fcos": entry.to_string() } });
+        safetensors(&header.to_string(), &[])
+    }
+
+    #[test]
+    fn settings_that_describe_no_network_are_an_error() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("model.safetensors");
+        let mut model = serde_json::to_value(FcosConfig::tiny()).expect("JSON");
+        fs::write(&file, weights_file(&model)).expect("written");
+        let text = inspect(&file).expect("ours");
+        let network = "r18, width 16, 80 classes, 5 levels";
+        assert!(text.contains(network), "{text}");
+        for (setting, value) in [
+            ("top_levels", 1_u64 << 40),
+            ("top_levels", 70),
+            ("first_stride", 0),
+        ] {
+            let before = model["fpn"][setting].take();
+            model["fpn"][setting] = value.into();
+            fs::write(&file, weights_file(&model)).expect("written");
+            model["fpn"][setting] = before;
+            let error = format!("{:#}", inspect(&file).expect_err(setting));
+            let expected = format!("fpn.{setting} is {value}");
+            assert!(error.contains(&expected), "{error}");
+            assert!(error.contains("model.safetensors"), "{error}");
+        }
+    }
+
+    #[test]
+    fn backbones_have_names() {
+        assert_eq!(backbone_name(&BackboneConfig::default()), "r50");
+        let own = BackboneConfig::own("strided", json!({})).expect("a table");
+        assert_eq!(backbone_name(&own), "strided");
+    }
+
     #[test]
     fn files_that_cannot_be_converted_say_so() {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("model.safetensors");
         let header = r#"{"rpn.head.cls_logits.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
             "backbone.body.layer2.0.conv2.offset.weight":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
-        let length = (header.len() as u64).to_le_bytes();
-        let whole = [length.as_slice(), header.as_bytes(), &[0; 8]].concat();
+        let whole = safetensors(header, &[0; 8]);
         fs::write(&file, &whole).expect("written");
         let text = inspect(&file).expect("known keys");
         assert!(text.contains("cannot be converted"), "{text}");

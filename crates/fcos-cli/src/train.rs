@@ -265,13 +265,13 @@ mod tests {
             assert_eq!(resumed(same), "", "{same}");
         }
         for (other, named) in [
-            ("--output r --config demo", "width = 32"),
+            ("--output r --config demo", "model.backbone.width = 32"),
             (
                 "--output r --config r18-320 --set recipe.batch_size=5",
                 "batch_size = 5",
             ),
             ("--set recipe.batch_size=5", "batch_size = 5"),
-            ("--seed 4", "seed = 4"),
+            ("--seed 4", "recipe.seed = 4"),
             ("--train-annotations b.json --train-images a", "b.json"),
             ("--backbone-weights w.pth", "w.pth"),
         ] {

@@ -9,7 +9,8 @@
 //! # The pixel that older code adds
 //! maskrcnn-benchmark, and with it the official FCOS and ATSS, has boxes end *on* their last pixel:
 //! `w = x2 − x1 + 1`. What such code computes is reproduced where it matters, by settings of the
-//! crates that compute it; presets set those that belong together, and no other code adds a pixel:
+//! crates that compute it; presets set those that belong together (whoever sets one alone is not
+//! stopped), and no other code adds a pixel:
 //!
 //! | setting | adds the pixel to | belongs to |
 //! |---|---|---|

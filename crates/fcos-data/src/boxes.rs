@@ -48,7 +48,8 @@ pub struct LeftOut {
     pub images: usize,
     /// Crowd regions.
     pub crowd: usize,
-    /// Annotations without four usable numbers, of an unknown image or of an unknown category.
+    /// Annotations without four usable numbers, of an unknown image or of an unknown category, and
+    /// [what the reader could make nothing of](Annotations::findings).
     pub unusable: usize,
 }
 
@@ -92,6 +93,7 @@ impl AnnotatedImages {
             category_ids,
             left_out: LeftOut {
                 images: annotations.images.len() - images.len(),
+                unusable: annotations.findings.len(),
                 ..LeftOut::default()
             },
             images,
@@ -152,6 +154,7 @@ fn usable_box(object: &Object) -> Option<[f32; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Category, Finding};
     use std::fs;
 
     fn read(json: &str) -> Result<AnnotatedImages, DataError> {
@@ -206,6 +209,26 @@ mod tests {
             height: 9,
         };
         assert_eq!(found.images[1].size, expected);
+    }
+
+    #[test]
+    fn what_the_reader_left_out_is_counted() {
+        let annotations = Annotations {
+            images: vec![ImageEntry {
+                id: 7,
+                file_name: None,
+                size: None,
+            }],
+            categories: vec![Category {
+                id: 3,
+                name: "cat".into(),
+            }],
+            objects: vec![Object::new(8, 3, [0.0, 0.0, 1.0, 1.0])],
+            findings: vec![Finding::unreadable_row("a.csv", 3, "no number")],
+            ..Annotations::default()
+        };
+        let found = AnnotatedImages::new(&annotations).expect("classes");
+        assert_eq!((found.left_out.images, found.left_out.unusable), (1, 2));
     }
 
     #[test]

@@ -39,13 +39,18 @@ pub struct CocoEvaluator {
 }
 
 impl CocoEvaluator {
-    /// Indexes annotations.
+    /// Indexes annotations. Objects without a box of four finite numbers, and what the reader
+    /// [could make nothing of](Annotations::findings), are left out with a warning.
     pub fn new(annotations: &Annotations) -> Self {
         let objects = annotations.objects.iter();
         let objects: Vec<_> = objects.filter_map(object_to_hotcoco).collect();
         let left_out = annotations.objects.len() - objects.len();
         if left_out > 0 {
             tracing::warn!(left_out, "annotations without a box of four finite numbers");
+        }
+        if let Some(first) = annotations.findings.first() {
+            let left_out = annotations.findings.len();
+            tracing::warn!(left_out, %first, "rows that the annotations' reader could not use");
         }
         let image_ids = annotations.images.iter().map(|image| image.id).collect();
         let categories = annotations.categories.iter();

@@ -23,6 +23,14 @@ pub struct LossTerm {
     pub value: Tensor<1>,
 }
 
+impl LossTerm {
+    fn new(name: &'static str, value: Tensor<1>) -> Self {
+        let dims = value.dims();
+        assert!(dims == [1], "the loss `{name}` is {dims:?}, not one number");
+        Self { name, value }
+    }
+}
+
 /// The terms of a loss in order, at least one.
 ///
 /// A term of your own goes behind those of [`FcosLoss::forward`](crate::FcosLoss::forward), and is
@@ -47,20 +55,27 @@ pub struct LossTerms {
 
 impl LossTerms {
     /// Of one term.
+    ///
+    /// # Panics
+    /// Unless the value is `[1]`.
     pub fn new(name: &'static str, value: Tensor<1>) -> Self {
         Self {
-            first: LossTerm { name, value },
+            first: LossTerm::new(name, value),
             others: Vec::new(),
         }
     }
 
     /// Adds a term behind the others. If there is one of that name, the value is added to it: names
     /// stay distinct.
+    ///
+    /// # Panics
+    /// Unless the value is `[1]`: a loss of several numbers is to be added up or averaged before.
     pub fn push(&mut self, name: &'static str, value: Tensor<1>) {
+        let added = LossTerm::new(name, value);
         let mut terms = iter::once(&mut self.first).chain(&mut self.others);
         match terms.find(|term| term.name == name) {
-            Some(term) => term.value = term.value.clone() + value,
-            None => self.others.push(LossTerm { name, value }),
+            Some(term) => term.value = term.value.clone() + added.value,
+            None => self.others.push(added),
         }
     }
 
@@ -105,6 +120,20 @@ mod tests {
         }
         assert_eq!(numbers(&terms), [("cls", 5.0), ("mask", 10.0)]);
         assert_eq!(terms.total().into_scalar::<f32>(), 15.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "the loss `cls` is [2], not one number")]
+    fn the_first_term_is_one_number() {
+        let device = Device::flex();
+        let _ = LossTerms::new(term::CLS, Tensor::from_floats([1.0, 2.0], &device));
+    }
+
+    #[test]
+    #[should_panic(expected = "the loss `mask` is [2], not one number")]
+    fn a_pushed_term_is_one_number() {
+        let mut terms = LossTerms::new(term::CLS, value(1.0));
+        terms.push("mask", Tensor::from_floats([1.0, 2.0], &Device::flex()));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The backbones: what the pyramid asks of one, and those that this library has.
 //!
-//! Another family is a file with its network and settings, a variant of [`Backbone`] and of
-//! [`BackboneConfig`], and, for published weights, an entry in `weights/families.rs`.
+//! Another family is a file with its network and settings, a variant of [`Backbone`], with a
+//! `pub use` of what users need of it, one of [`BackboneConfig`], and, for published weights, an
+//! entry in `weights/families.rs`. The crate shows whatever is public here.
 
 mod config;
 pub(crate) mod resnet;
@@ -15,7 +16,7 @@ use burn::module::{
 use burn::tensor::{Device, Tensor};
 
 pub use config::{BackboneConfig, OwnBackbone};
-use resnet::ResNet;
+pub use resnet::{Arch, BackboneNorm, Groups, ResNet, ResNetConfig, StrideIn};
 
 use crate::config::ConfigError;
 use crate::layers::{ConvNorm, Init};
@@ -33,8 +34,9 @@ pub struct FeatureMap {
 ///
 /// Implement it for a Burn module to have it trained and used as `Fcos<MyBackbone>`: under this
 /// library's pyramid and head, by the same functions as the [built-in ones](Backbone). The module
-/// may be made of [this library's layers](crate::layers) or of Burn's. Its tensors are saved by
-/// their names in the module, after `backbone.`.
+/// may be made of [this library's layers](crate::layers) or of Burn's. Its float tensors, and no
+/// others, are saved by their names in the module, after `backbone.`, where `gamma` is `weight` and
+/// `beta` is `bias`: no two may have one name.
 ///
 /// ```
 /// use burn::module::Module;
@@ -76,6 +78,11 @@ pub struct FeatureMap {
 ///         }
 ///         maps.split_off(3)
 ///     }
+///
+///     fn map_layers(mut self, f: fn(ConvNorm) -> ConvNorm) -> Self {
+///         self.layers = self.layers.into_iter().map(f).collect();
+///         self
+///     }
 /// }
 ///
 /// let config = FcosConfig {
@@ -109,24 +116,28 @@ pub trait BackboneModel: Module + ModuleDisplay {
     /// `[B, 3, H, W]`.
     fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>>;
 
-    /// For inference: the same network with batch normalisations as part of its convolutions, as
-    /// [`ConvNorm::fold`] does. Without it the network is the same, but slower.
+    /// The same network with every [`ConvNorm`] of it changed by `f`. To be implemented by whatever
+    /// is made of such layers: [`fold`](Self::fold) and
+    /// [`detach_statistics`](Self::detach_statistics) reach them by it. A network without them has
+    /// nothing to do.
+    #[must_use]
+    fn map_layers(self, _f: fn(ConvNorm) -> ConvNorm) -> Self {
+        self
+    }
+
+    /// For inference: the same network with batch normalisations as part of its convolutions. A
+    /// network whose [layers can't be reached](Self::map_layers) stays as it is, and slower.
     #[must_use]
     fn fold(self) -> Self {
-        self
+        self.map_layers(ConvNorm::fold)
     }
 
-    /// Whether [`fold`](Self::fold) has changed it. Such a network can't be saved.
-    fn is_folded(&self) -> bool {
-        false
-    }
-
-    /// The same network, whose running statistics no clone shares and no pending update changes,
-    /// as [`ConvNorm::detach_statistics`] does. It is asked for before other tensors are put in;
-    /// a network without batch normalisation has nothing to do.
+    /// The same network, whose running statistics no clone shares and no pending update changes. It
+    /// is asked for before other tensors are put in. Of batch normalisations that are not in a
+    /// [`ConvNorm`] the network has to take care here itself.
     #[must_use]
     fn detach_statistics(self) -> Self {
-        self
+        self.map_layers(ConvNorm::detach_statistics)
     }
 }
 
@@ -175,16 +186,8 @@ impl BackboneModel for Backbone {
         ask!(self, net => net.forward(images))
     }
 
-    fn fold(self) -> Self {
-        change!(self, net => net.map_layers(ConvNorm::fold))
-    }
-
-    fn is_folded(&self) -> bool {
-        ask!(self, net => net.is_folded())
-    }
-
-    fn detach_statistics(self) -> Self {
-        change!(self, net => net.map_layers(ConvNorm::detach_statistics))
+    fn map_layers(self, f: fn(ConvNorm) -> ConvNorm) -> Self {
+        change!(self, net => net.map_layers(f))
     }
 }
 

@@ -28,6 +28,9 @@ pub struct Fcos<B = Backbone> {
     head: Head,
     #[module(skip)]
     config: FcosConfig,
+    /// Whether there are other tensors than those of `config`'s network.
+    #[module(skip)]
+    folded: bool,
 }
 
 /// What [`Fcos::forward`] computes on its way.
@@ -67,18 +70,24 @@ impl<B: BackboneModel> Fcos<B> {
     /// built-in ones it is [`FcosConfig::init_seeded`].
     ///
     /// # Errors
-    /// If the configuration is invalid, or the backbone none that `B` can be.
+    /// If the configuration is invalid, the backbone none that `B` can be, or one with two tensors
+    /// of [one name](BackboneModel).
     pub fn new(config: &FcosConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
         let init = &Init::new(seed, device);
         let backbone = B::init(&config.backbone, init)?;
         let channels = lateral_channels(config, &backbone.features())?;
-        Ok(Self {
+        let model = Self {
             backbone,
             fpn: Fpn::new(&config.fpn, &channels, init),
             head: Head::new(config, init),
             config: config.clone(),
-        })
+            folded: false,
+        };
+        match params::repeated_name(&model) {
+            Some(name) => Err(ConfigError::RepeatedName { name }),
+            None => Ok(model),
+        }
     }
 
     /// What the network is made of.
@@ -148,8 +157,11 @@ impl<B: BackboneModel> Fcos<B> {
     pub fn fold_batch_norm(self) -> Self {
         let valid = self.valid();
         drop(self); // so that nobody else holds the weights, and they are scaled in their place
+        let before = params::shapes(&valid.backbone);
+        let backbone = valid.backbone.fold();
         Self {
-            backbone: valid.backbone.fold(),
+            folded: valid.folded || params::shapes(&backbone) != before,
+            backbone,
             ..valid
         }
     }
@@ -159,9 +171,10 @@ impl<B: BackboneModel> Fcos<B> {
         self.head.device()
     }
 
-    /// Whether this went through [`fold_batch_norm`](Self::fold_batch_norm).
+    /// Whether [`fold_batch_norm`](Self::fold_batch_norm) has left it other tensors than it had: it
+    /// can't be saved any more. It leaves a backbone without batch normalisation as it was.
     pub fn is_folded(&self) -> bool {
-        self.backbone.is_folded()
+        self.folded
     }
 
     /// Number of parameters, trained or not, as the published models count them: running
@@ -181,8 +194,12 @@ impl<B: BackboneModel> Fcos<B> {
             .sum()
     }
 
-    /// The same network, whose running statistics no clone shares and no pending update changes.
-    pub(crate) fn detach_statistics(self) -> Self {
+    /// The same network, whose running statistics no clone shares and no pending update changes:
+    /// those of [`Module`]'s clones are one and the same, and move with the steps of each. Updates
+    /// that this thread's forward passes left pending are taken in first, those of other threads are
+    /// left behind ([`Module::valid`], called before, takes in all).
+    #[must_use]
+    pub fn detach_statistics(self) -> Self {
         Self {
             backbone: self.backbone.detach_statistics(),
             ..self

@@ -35,8 +35,7 @@ mod pipeline;
 mod presets;
 pub mod weights;
 
-pub use backbone::resnet::{Arch, BackboneNorm, Groups, ResNet, ResNetConfig, StrideIn};
-pub use backbone::{Backbone, BackboneConfig, BackboneModel, FeatureMap, OwnBackbone};
+pub use backbone::*; // the families say there what is public
 pub use config::{
     BoxActivation, CenternessOn, ConfigError, FcosConfig, FpnConfig, HeadConfig, P6Source,
 };

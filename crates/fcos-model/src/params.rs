@@ -1,4 +1,5 @@
-//! The network's tensors by name: reading them out, and putting others in.
+//! The network's float tensors by name: reading them out, and putting others in. Tensors of whole
+//! numbers or truth values, which a backbone of one's own may have, are none of them.
 //!
 //! A name is the path through the modules, as PyTorch would call it: `backbone.stem.conv.weight`,
 //! `backbone.stages.0.1.conv2.norm.running_var`, `head.cls_tower.0.norm.bias`.
@@ -11,7 +12,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use crate::backbone::BackboneModel;
 use crate::fcos::Fcos;
 
-/// Tensors by name. Their layout is PyTorch's: `[out, in / groups, rows, columns]` for a
+/// Float tensors by name. Their layout is PyTorch's: `[out, in / groups, rows, columns]` for a
 /// convolution.
 pub type NamedTensors = BTreeMap<String, TensorData>;
 
@@ -83,7 +84,7 @@ fn shorten(what: &str, list: &[String]) -> String {
 }
 
 impl<B: BackboneModel> Fcos<B> {
-    /// A copy of all parameters and running statistics on the host, as `f32`.
+    /// A copy of all parameters and running statistics on the host, as `f32`: of every float tensor.
     pub fn tensors(&self) -> NamedTensors {
         let mut reader = Reader::default();
         self.valid().visit(&mut reader); // `valid` takes in statistics that wait for their update
@@ -117,6 +118,13 @@ pub(crate) fn shapes(model: &impl Module) -> BTreeMap<String, Vec<usize>> {
     let mut visitor = Shapes::default();
     model.visit(&mut visitor);
     visitor.shapes
+}
+
+/// A name that more than one of the module's tensors has, if there is one. Draws no parameters.
+pub(crate) fn repeated_name(model: &impl Module) -> Option<String> {
+    let mut visitor = Shapes::default();
+    model.visit(&mut visitor);
+    visitor.repeated
 }
 
 fn compare(expected: &BTreeMap<String, Vec<usize>>, given: &NamedTensors) -> TensorMismatch {
@@ -191,6 +199,8 @@ impl ParamPath {
 struct Shapes {
     path: ParamPath,
     shapes: BTreeMap<String, Vec<usize>>,
+    /// A name that has come before.
+    repeated: Option<String>,
 }
 
 impl ModuleVisitor for Shapes {
@@ -203,8 +213,11 @@ impl ModuleVisitor for Shapes {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.shapes
-            .insert(self.path.name(), param.lazy_shape().to_vec());
+        let name = self.path.name();
+        let shape = param.lazy_shape().to_vec();
+        if self.shapes.insert(name.clone(), shape).is_some() {
+            self.repeated = Some(name);
+        }
     }
 }
 

@@ -13,7 +13,8 @@ pub struct Candidate {
     pub slot: usize,
     /// Index of the box among the image's boxes.
     pub index: usize,
-    /// A slot learns the candidate of the least rank, of equals the one with the lower index.
+    /// A slot learns the candidate of the least rank, of equals the one with the lower index. NaN is
+    /// for no rule to give: it takes a slot from no other candidate, but loses its own to none.
     pub rank: f32,
 }
 
@@ -74,12 +75,15 @@ pub trait Rule {
     /// slot the boxes come in ascending order, each once at most.
     fn candidates(&self, boxes: &[BBox], visit: impl FnMut(Candidate));
 
-    /// Number of slots of all levels.
+    /// Number of slots of all levels. It follows from [`levels`](Self::levels), and is not to be
+    /// overridden: an [`Assigner`](crate::Assigner) does not ask for it.
     fn slots(&self) -> usize {
         self.levels().last().map_or(0, |level| level.end)
     }
 
-    /// Per slot: the index of the box that it learns; −1 for none.
+    /// Per slot: the index of the box that it learns; −1 for none. It follows from the
+    /// [`candidates`](Self::candidates), and is not to be overridden: an
+    /// [`Assigner`](crate::Assigner) does not ask for it.
     ///
     /// # Errors
     /// [`AssignError::Candidate`] if the rule visits a candidate that can't be one.
@@ -122,4 +126,25 @@ pub(crate) fn visit_checked<R: Rule + ?Sized>(
         boxes: boxes.len(),
     };
     wrong.map_or(Ok(()), |candidate| Err(error(candidate)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_rank_wins() {
+        let wins = |rank, least| {
+            let candidate = Candidate {
+                slot: 0,
+                index: 0,
+                rank,
+            };
+            candidate.wins(least)
+        };
+        assert!(wins(1.0, None) && wins(1.0, Some(2.0)));
+        assert!(!wins(2.0, Some(2.0)) && !wins(3.0, Some(2.0)));
+        assert!(wins(f32::NAN, None) && !wins(f32::NAN, Some(2.0)));
+        assert!(!wins(1.0, Some(f32::NAN)));
+    }
 }

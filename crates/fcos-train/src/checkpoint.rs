@@ -38,6 +38,9 @@ const LATEST: &str = "latest";
 /// and `best`, the last as a pair of AP and step.
 pub const CHECKPOINT_VERSION: u64 = 2;
 
+/// The first version that has the parts by their names.
+const OLDEST_NAMED: u64 = 2;
+
 /// The checkpoints of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoints {
@@ -100,8 +103,8 @@ impl Checkpoints {
     /// one, leaves the state as it is.
     ///
     /// # Errors
-    /// If the checkpoint is damaged, lacks a part, is of another model or optimiser, or of a later
-    /// version of the format. The state is of no use then.
+    /// If the checkpoint is damaged, lacks a part or has one more, is of another model or optimiser,
+    /// or of a later version of the format. The state is of no use then.
     pub fn load_latest<B: BackboneModel>(
         &self,
         state: &mut TrainState<B>,
@@ -131,7 +134,7 @@ fn write_parts<B: BackboneModel>(state: &TrainState<B>, folder: &Path) -> Result
         tensors: BTreeMap::new(),
         values: BTreeMap::new(),
     };
-    for part in &TrainState::<B>::PARTS {
+    for part in TrainState::<B>::parts() {
         match part.content {
             Content::Tensors { read, .. } => {
                 let file = format!("{}.bpk", part.name);
@@ -158,7 +161,8 @@ fn read_parts<B: BackboneModel>(
     let manifest_file = folder.join(MANIFEST);
     let mut manifest = Manifest::read(&manifest_file)?;
     let version = manifest.version;
-    for part in &TrainState::<B>::PARTS {
+    // A default for a part that an older version lacks is put into the manifest here.
+    for part in TrainState::<B>::parts() {
         let missing = || TrainError::CheckpointPart {
             path: manifest_file.clone(),
             part: part.name,
@@ -178,7 +182,7 @@ fn read_parts<B: BackboneModel>(
             }
         }
     }
-    Ok(())
+    manifest.check_empty(&manifest_file)
 }
 
 impl Manifest {
@@ -186,16 +190,30 @@ impl Manifest {
         let json = fs::read_to_string(file).map_err(|e| io_error(file, e))?;
         let value: Value = serde_json::from_str(&json).map_err(|e| damaged(file, e))?;
         let version = match value.get("version") {
-            None => return Ok(Self::from_version_1(value)),
+            None => 1,
             Some(version) => version.as_u64().unwrap_or_default(),
         };
-        if version != CHECKPOINT_VERSION {
-            return Err(TrainError::CheckpointVersion {
+        match version {
+            1 => Ok(Self::from_version_1(value)),
+            OLDEST_NAMED..=CHECKPOINT_VERSION => {
+                serde_json::from_value(value).map_err(|e| damaged(file, e))
+            }
+            found => Err(TrainError::CheckpointVersion {
                 path: file.into(),
-                found: version,
-            });
+                found,
+            }),
         }
-        serde_json::from_value(value).map_err(|e| damaged(file, e))
+    }
+
+    /// That all parts have been taken out: what is left means something that would be lost.
+    fn check_empty(&self, file: &Path) -> Result<(), TrainError> {
+        let left = self.tensors.keys().chain(self.values.keys());
+        let left: Vec<_> = left.map(|name| format!("`{name}`")).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let left = left.join(", ");
+        Err(damaged(file, format!("this program does not know {left}")))
     }
 
     /// Of the first version `state.json` was the values alone.
@@ -204,6 +222,7 @@ impl Manifest {
             Value::Object(values) => values.into_iter().collect(),
             _ => BTreeMap::new(),
         };
+        values.remove("version");
         if let Some(best) = values.get_mut("best")
             && let [ap, iteration] = best.as_array().map_or(&[][..], Vec::as_slice)
         {
@@ -239,6 +258,7 @@ mod tests {
     use crate::{Learner, OptimizerKind, TrainConfig};
     use burn::tensor::Tensor;
     use fcos_loss::{MovingScope, NormalizerRule};
+    use fcos_model::BackboneNorm;
 
     /// Settings with which every part of the state has something to remember.
     fn eventful(optimizer: OptimizerKind) -> TrainConfig {
@@ -322,6 +342,22 @@ mod tests {
         assert!(loaded.model().tensors() != before);
     }
 
+    /// The state may have stepped on: what its steps left to be added later is not.
+    #[test]
+    fn batch_statistics_are_those_of_the_checkpoint() {
+        let mut config = config();
+        let resnet = config.model.backbone.as_resnet_mut().expect("a ResNet");
+        resnet.norm = BackboneNorm::Trained;
+        let (_run, checkpoints) = folder();
+        let mut learner = learner(&config, 0);
+        step(&mut learner, 0..3);
+        checkpoints.save(learner.state()).expect("saves");
+        let saved = learner.model().tensors();
+        step(&mut learner, 3..5);
+        checkpoints.load_latest(learner.state_mut()).expect("loads");
+        assert!(learner.model().tensors() == saved);
+    }
+
     /// As before parts had names: pairs for the best AP, and no version.
     #[test]
     fn the_first_version_is_read() {
@@ -343,7 +379,10 @@ mod tests {
         let names = loaded.state().differences(saved.state()).expect("reads");
         assert!(names.is_empty(), "{names:?}");
 
-        edit(&checkpoints, |json| json["best"] = Value::Null);
+        edit(&checkpoints, |json| {
+            json["best"] = Value::Null;
+            json["version"] = 1.into();
+        });
         checkpoints.load_latest(loaded.state_mut()).expect("loads");
         assert_eq!(loaded.state().best, None);
     }
@@ -369,12 +408,27 @@ mod tests {
         checkpoints
             .save(learner(&config(), 0).state())
             .expect("saves");
-        edit(&checkpoints, |json| json["version"] = 3.into());
-        let error = load_error(&checkpoints).to_string();
-        assert!(
-            error.contains("of version 3") && error.contains("reads 1 to 2"),
-            "{error}"
-        );
+        let next = CHECKPOINT_VERSION + 1;
+        for version in [0, next] {
+            edit(&checkpoints, |json| json["version"] = version.into());
+            let error = load_error(&checkpoints).to_string();
+            let found = format!("of version {version} ");
+            let known = format!("reads 1 to {CHECKPOINT_VERSION}");
+            assert!(error.contains(&found) && error.contains(&known), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_not_known_is_named() {
+        for list in ["tensors", "values"] {
+            let (_run, checkpoints) = folder();
+            checkpoints
+                .save(learner(&config(), 0).state())
+                .expect("saves");
+            edit(&checkpoints, |json| json[list]["ema"] = "ema.bpk".into());
+            let error = load_error(&checkpoints).to_string();
+            assert!(error.contains("`ema`"), "{error}");
+        }
     }
 
     #[test]

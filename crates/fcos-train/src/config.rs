@@ -58,15 +58,15 @@ pub struct TrainConfig {
     pub recipe: Recipe,
 }
 
-/// COCO annotations and the folders of their images.
+/// Annotations of [any known format](fcos_data::read_annotations), and the folders of their images.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataPaths {
-    /// COCO instances JSON to train on.
+    /// Annotations to train on.
     pub train_annotations: PathBuf,
     /// Folder of its images.
     pub train_images: PathBuf,
-    /// COCO instances JSON to evaluate on; none trains without evaluation.
+    /// Annotations to evaluate on; none trains without evaluation.
     pub val_annotations: Option<PathBuf>,
     /// Folder of its images.
     pub val_images: Option<PathBuf>,
@@ -221,7 +221,7 @@ fn parse_toml(text: &str, origin: &str) -> Result<Value, TrainError> {
     Ok(from_toml(toml::Value::Table(table)))
 }
 
-fn as_json(settings: &impl Serialize) -> Result<Value, TrainError> {
+pub(crate) fn as_json(settings: &impl Serialize) -> Result<Value, TrainError> {
     serde_json::to_value(settings).map_err(|e| config_error("settings", e))
 }
 

@@ -84,7 +84,10 @@ mod tests {
             ("provenance=me", "provenance"),
             ("model.fpn.channels=0", "model.fpn.channels is 0"),
             ("preprocess.short_side=0", "preprocess.short_side is 0"),
-            ("postprocess.nms.threshold=2", "postprocess.nms.threshold is 2"),
+            (
+                "postprocess.nms.threshold=2",
+                "postprocess.nms.threshold is 2",
+            ),
         ] {
             let error = with_detector_settings(config.clone(), &[wrong.into()]).expect_err(wrong);
             let chain = fcos_core::error_chain(&error);

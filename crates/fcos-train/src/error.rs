@@ -38,7 +38,7 @@ pub enum TrainError {
     /// A run that goes on keeps its settings, and other ones were given.
     #[error("a run that goes on keeps its settings, and these differ: {}", changed.join(", "))]
     SettingsChanged {
-        /// The settings that differ, as lines of TOML.
+        /// The settings given that differ, as lines of TOML with dotted keys: `recipe.seed = 7`.
         changed: Vec<String>,
     },
     /// There is no preset of this name.
@@ -92,8 +92,12 @@ pub enum TrainError {
         /// The folder.
         path: PathBuf,
     },
-    /// The run folder already holds a run, and the caller did not ask to resume it.
-    #[error("{} already holds a run; resume it, or choose another folder", path.display())]
+    /// The run folder already holds a run, and the caller did not ask to resume it; or the
+    /// checkpoints of one whose settings are gone.
+    #[error(
+        "{} already holds a run or the checkpoints of one; resume it, or choose another folder",
+        path.display()
+    )]
     RunExists {
         /// The run folder.
         path: PathBuf,

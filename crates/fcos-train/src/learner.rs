@@ -27,7 +27,8 @@ pub struct Step {
     pub learning_rate: f64,
 }
 
-/// Trains a network step by step: its loss, its recipe and the state of the run.
+/// Trains a network step by step: its loss, its recipe and the state of the run. A clone goes its own
+/// way.
 ///
 /// A step is a list of parts with one normaliser: the positives of all parts are counted before the
 /// first gradient is computed, and the parts' gradients are added up. So the result is that of one
@@ -87,7 +88,7 @@ impl<B: BackboneModel> Learner<B> {
 
     /// With losses of the caller's own, which `add` computes from a part's outputs and targets and
     /// pushes to the terms. A loss that is divided by what the normaliser says adds up over the
-    /// parts of a step.
+    /// parts of a step. Each is a single number ([`LossTerms::push`] panics otherwise).
     #[must_use]
     pub fn with_terms(mut self, add: Arc<AddTerms>) -> Self {
         self.own_terms = Some(OwnTerms(add));
@@ -97,6 +98,12 @@ impl<B: BackboneModel> Learner<B> {
     /// The weights being trained.
     pub fn model(&self) -> &Fcos<B> {
         self.state.model()
+    }
+
+    /// The weights to judge and to publish: those being trained. Weights averaged over the steps
+    /// would come in here, and nowhere else.
+    pub fn published(&self) -> &Fcos<B> {
+        self.model()
     }
 
     /// Where the steps are computed, with gradients.
@@ -114,10 +121,12 @@ impl<B: BackboneModel> Learner<B> {
         &mut self.state
     }
 
-    /// One step on a batch that may be divided into parts, uploaded one after the other.
+    /// One step on a batch that may be divided into parts, uploaded one after the other. Without any
+    /// part it counts, and changes no weights.
     ///
     /// # Errors
-    /// If a loss or the gradients' norm is not finite; the weights are those of before then.
+    /// If a loss or the gradients' norm is not finite. The weights, the optimiser and the number of
+    /// steps are those of before then; the normaliser's average and running statistics have moved.
     ///
     /// # Panics
     /// If a part does not fit the network.
@@ -321,5 +330,46 @@ mod tests {
             other => panic!("{other}"),
         }
         assert_eq!(learner.state().iteration, 0);
+    }
+
+    #[test]
+    fn a_step_without_parts_counts_and_changes_no_weights() {
+        let mut learner = learner(&config(), 0);
+        let before = learner.model().tensors();
+        let step = learner.step(vec![]).expect("nothing to be wrong");
+        assert!(step.losses.is_empty() && step.grad_norm == 0.0, "{step:?}");
+        assert_eq!(learner.state().iteration, 1);
+        assert!(learner.model().tensors() == before);
+    }
+
+    /// Clones of Burn's share running statistics, and so what a step does to them.
+    #[test]
+    fn steps_of_a_clone_leave_the_original() {
+        let mut config = config();
+        let resnet = config.model.backbone.as_resnet_mut().expect("a ResNet");
+        resnet.norm = BackboneNorm::Trained;
+        let mut original = learner(&config, 0);
+        original.step(vec![batch(1, 7)]).expect("steps");
+        let before = original.model().tensors();
+        let mut clone = original.clone();
+        clone.step(vec![batch(2, 7)]).expect("steps");
+        assert!(original.model().tensors() == before);
+        assert!(clone.model().tensors() != before);
+    }
+
+    #[test]
+    fn a_clone_has_the_statistics_of_other_threads() {
+        let mut config = config();
+        let resnet = config.model.backbone.as_resnet_mut().expect("a ResNet");
+        resnet.norm = BackboneNorm::Trained;
+        let original = learner(&config, 0);
+        let before = original.model().tensors();
+        let (shared, images) = (original.model().clone(), batch(1, 7));
+        let images = images.upload(original.device()).images;
+        let forward = std::thread::spawn(move || drop(shared.forward(images)));
+        forward.join().expect("no panic");
+        let clone = original.clone();
+        assert!(clone.model().tensors() == original.model().tensors());
+        assert!(clone.model().tensors() != before);
     }
 }

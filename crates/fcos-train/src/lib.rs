@@ -40,7 +40,7 @@
 //!         checkpoints.save(learner.state())?;
 //!     }
 //! }
-//! config.detector(&data).save("own.safetensors", learner.model())?;
+//! config.detector(&data).save("own.safetensors", learner.published())?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -128,7 +128,8 @@ impl<'a, B: BackboneModel> Run<'a, B> {
         let Some(validation) = &trainer.validation else {
             return Ok(ControlFlow::Continue(()));
         };
-        let pipeline = Pipeline::new(trainer.learner.model().clone(), trainer.detector_config());
+        let model = trainer.learner.published().clone();
+        let pipeline = Pipeline::new(model, trainer.detector_config());
         let mut progress = |done| self.observer.evaluating(done, validation.len());
         let metrics = validation.evaluate(&pipeline, &mut progress)?;
         // The row comes last: it says that there is nothing left to do.

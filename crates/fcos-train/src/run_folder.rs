@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::TrainError;
 use crate::checkpoint::Checkpoints;
-use crate::config::TrainConfig;
+use crate::config::{TrainConfig, as_json};
 use crate::files::{io_error, write_atomically};
+use crate::setting_layers::changes;
 
 /// The settings of a run, in its folder.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -41,10 +42,12 @@ impl RunFolder {
         }
     }
 
-    /// The first of `parent/name`, `parent/name-2`, `parent/name-3`, … that holds no run.
+    /// The first of `parent/name`, `parent/name-2`, `parent/name-3`, … that holds neither a run nor
+    /// checkpoints.
     pub fn next_free(parent: impl AsRef<Path>, name: &str) -> Self {
         let parent = parent.as_ref();
-        let taken = numbered(parent, name).take_while(Self::holds_run).count();
+        let is_taken = |folder: &Self| folder.check_free().is_err();
+        let taken = numbered(parent, name).take_while(is_taken).count();
         Self::numbered(parent, name, taken + 1)
     }
 
@@ -92,7 +95,7 @@ impl RunFolder {
     /// Makes it a run's with these settings.
     ///
     /// # Errors
-    /// If it holds a run, or can't be written.
+    /// If it holds a run or checkpoints, or can't be written.
     pub fn create(&self, config: &TrainConfig) -> Result<(), TrainError> {
         self.check_free()?;
         let text = config.to_toml()?;
@@ -105,19 +108,18 @@ impl RunFolder {
     /// # Errors
     /// As [`config`](Self::config), and [`TrainError::SettingsChanged`].
     pub fn check_unchanged(&self, given: &TrainConfig) -> Result<(), TrainError> {
-        let saved = self.config()?;
-        if saved == *given {
+        // As they are written: a setting that is read and not written is in old files alone.
+        let (saved, given) = (as_json(&self.config()?)?, as_json(given)?);
+        let changed = changes(&saved, &given);
+        if changed.is_empty() {
             return Ok(());
         }
-        let (saved, given) = (saved.to_toml()?, given.to_toml()?);
-        let is_new = |line: &&str| !saved.lines().any(|known| known == *line);
-        let changed = given.lines().filter(is_new).map(String::from).collect();
         Err(TrainError::SettingsChanged { changed })
     }
 
-    /// That there is no run in it.
+    /// That there is no run in it, nor checkpoints, from which a new one would go on.
     pub(crate) fn check_free(&self) -> Result<(), TrainError> {
-        if self.holds_run() {
+        if self.holds_run() || self.checkpoints().latest()?.is_some() {
             return Err(TrainError::RunExists {
                 path: self.path.clone(),
             });
@@ -138,6 +140,8 @@ fn numbered<'a>(parent: &'a Path, name: &'a str) -> impl Iterator<Item = RunFold
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Trainer, with_settings};
+    use burn::tensor::Device;
 
     #[test]
     fn folders_are_numbered() {
@@ -169,7 +173,56 @@ mod tests {
         config.data.train_images = "elsewhere".into();
         let error = folder.check_unchanged(&config).expect_err("changed");
         let text = error.to_string();
-        let named = text.contains("batch_size = 5") && text.contains("elsewhere");
+        let named = text.contains("recipe.batch_size = 5") && text.contains("elsewhere");
         assert!(named && !text.contains("seed"), "{text}");
+    }
+
+    /// Also where another setting of that name has that value.
+    #[test]
+    fn a_changed_setting_is_named_with_its_table() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = RunFolder::new(dir.path());
+        let mut config = TrainConfig::default();
+        config.recipe.iterations = Some(77);
+        folder.create(&config).expect("creates");
+        config.recipe.warmup.iterations = 77;
+        match folder.check_unchanged(&config).expect_err("changed") {
+            TrainError::SettingsChanged { changed } => {
+                assert_eq!(changed, ["recipe.warmup.iterations = 77"]);
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    /// What older files say of the unit is no setting any more.
+    #[test]
+    fn an_old_runs_settings_are_unchanged() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = RunFolder::new(dir.path());
+        let text = "model.head.box_activation = \"exp\"\nassign.distance_unit = \"pixels\"";
+        std::fs::write(folder.file(CONFIG_FILE), text).expect("writes");
+        let saved = folder.config().expect("reads");
+        assert!(saved.assign.distance_unit.is_some());
+        let given = with_settings(&saved, &[]).expect("the same");
+        assert_ne!(given, saved);
+        folder.check_unchanged(&given).expect("the same");
+    }
+
+    /// A new run would go on from them.
+    #[test]
+    fn checkpoints_without_settings_are_in_the_way() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = RunFolder::new(parent.path().join("demo"));
+        let checkpoints = folder.file("checkpoints");
+        std::fs::create_dir_all(&checkpoints).expect("made");
+        std::fs::write(checkpoints.join("latest"), "step-0000003").expect("writes");
+        let config = TrainConfig::default();
+        let error = folder.create(&config).expect_err("refused");
+        assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
+        let device = Device::flex();
+        let error = Trainer::start(config, folder.path(), &device).expect_err("refused");
+        assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
+        let free = RunFolder::next_free(parent.path(), "demo");
+        assert_eq!(free.path(), parent.path().join("demo-2"));
     }
 }

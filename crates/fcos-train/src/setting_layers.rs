@@ -1,5 +1,7 @@
 //! Settings in layers: defaults, preset, file, `key=value`; later ones win.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 /// What is written for an option that is off: TOML has no null.
@@ -59,6 +61,30 @@ pub(crate) fn to_toml(value: &Value) -> toml::Value {
     }
 }
 
+/// The values of `new` that `old` doesn't have, as lines of TOML with dotted keys:
+/// `recipe.batch_size = 5`. What is in `old` alone is `none`.
+pub(crate) fn changes(old: &Value, new: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    collect_changes("", old, new, &mut found);
+    found
+}
+
+fn collect_changes(at: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
+    match new {
+        _ if old == new => {}
+        Value::Object(table) if !table.is_empty() => {
+            let before = old.as_object().into_iter().flat_map(Map::keys);
+            let names: BTreeSet<&String> = before.chain(table.keys()).collect();
+            let prefix = if at.is_empty() { "" } else { "." };
+            for name in names {
+                let at = format!("{at}{prefix}{name}");
+                collect_changes(&at, &old[name], &new[name], found);
+            }
+        }
+        _ => found.push(format!("{at} = {}", to_toml(new))),
+    }
+}
+
 /// Parses one `key=value` with a dotted key: `recipe.batch_size=8`. The value is TOML; what is no
 /// TOML counts as a string, so that `--set model.head.centerness_on=cls` needs no quotes.
 pub(crate) fn parse_assignment(text: &str) -> Option<Value> {
@@ -94,6 +120,21 @@ mod tests {
         merge(&mut base, json!({"a": {"family": "y"}}));
         merge(&mut base, json!({"a": {"d": 3}}));
         assert_eq!(base, json!({"a": {"family": "y", "d": 3}}));
+    }
+
+    #[test]
+    fn changes_have_dotted_keys() {
+        let old = json!({"a": {"b": 1, "c": null, "d": [1]}, "e": {"f": 2}, "g": "x", "h": 3});
+        assert!(changes(&old, &old).is_empty());
+        let new = json!({"a": {"b": 4, "d": [1, 2]}, "e": "y", "g": {"i": {"j": true}}});
+        let expected = [
+            "a.b = 4",
+            "a.d = [1, 2]",
+            "e = \"y\"",
+            "g.i.j = true",
+            "h = \"none\"",
+        ];
+        assert_eq!(changes(&old, &new), expected);
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::TrainError;
 /// The state of a run: everything that it needs to go on as if it had never stopped. The order of
 /// images and their augmentation are functions of the recipe's seed and the step, so there is no
 /// generator's state to keep.
-#[derive(Clone)]
+///
+/// A clone goes its own way: its steps leave the original's statistics as they are.
 pub struct TrainState<B: BackboneModel = Backbone> {
     /// Missing only while the optimiser has it.
     model: Option<Fcos<B>>,
@@ -103,47 +104,31 @@ impl Record {
 
 impl<B: BackboneModel> TrainState<B> {
     /// The parts. Whatever else a run is to remember becomes a field and an entry here.
-    pub(crate) const PARTS: [Part<B>; 5] = [
-        Part {
-            name: "model",
-            content: Content::Tensors {
-                // `valid` takes in the last step's batch statistics, which wait for their update.
-                read: |state| Record::Module(state.model().valid().into_record()),
-                load: |state, file| {
-                    let record = text_error(ModuleRecord::load(file))?;
-                    let model = state.model().clone().try_load_record(record);
-                    state.model = Some(text_error(model)?);
-                    Ok(())
-                },
-            },
-        },
-        Part {
-            name: "optimizer",
-            content: Content::Tensors {
-                read: |state| Record::Optimizer(state.optimizer.to_record()),
-                load: |state, file| {
-                    let record = text_error(OptimizerRecord::load(file))?;
-                    state.optimizer = load_optimizer(state.optimizer.clone(), record)?;
-                    Ok(())
-                },
-            },
-        },
-        Part::value(
-            "normalizer",
-            |state| to_value(&state.normalizer),
-            |state, value| from_value(value, &mut state.normalizer),
-        ),
-        Part::value(
-            "iteration",
-            |state| to_value(&state.iteration),
-            |state, value| from_value(value, &mut state.iteration),
-        ),
-        Part::value(
-            "best",
-            |state| to_value(&state.best),
-            |state, value| from_value(value, &mut state.best),
-        ),
-    ];
+    pub(crate) fn parts() -> Vec<Part<B>> {
+        vec![
+            Part::tensors("model", read_model, load_model),
+            Part::tensors(
+                "optimizer",
+                |state| Record::Optimizer(state.optimizer.to_record()),
+                load_optimizer,
+            ),
+            Part::value(
+                "normalizer",
+                |state| to_value(&state.normalizer),
+                |state, value| from_value(value, &mut state.normalizer),
+            ),
+            Part::value(
+                "iteration",
+                |state| to_value(&state.iteration),
+                |state, value| from_value(value, &mut state.iteration),
+            ),
+            Part::value(
+                "best",
+                |state| to_value(&state.best),
+                |state, value| from_value(value, &mut state.best),
+            ),
+        ]
+    }
 
     /// The state before the first step.
     pub fn new(model: Fcos<B>, optimizer: ModuleOptimizer, normalizer: NormalizerState) -> Self {
@@ -187,7 +172,7 @@ impl<B: BackboneModel> TrainState<B> {
     /// If a part's tensors can't be read from their device.
     pub fn differences(&self, other: &Self) -> Result<Vec<&'static str>, TrainError> {
         let mut different = Vec::new();
-        for part in &Self::PARTS {
+        for part in Self::parts() {
             let same = match part.content {
                 Content::Tensors { read, .. } => {
                     let content = |state| read(state).by_path();
@@ -203,6 +188,24 @@ impl<B: BackboneModel> TrainState<B> {
     }
 }
 
+/// By hand: clones of a network of Burn's share their running statistics.
+impl<B: BackboneModel> Clone for TrainState<B> {
+    fn clone(&self) -> Self {
+        let own = |model: &Fcos<B>| {
+            // `valid` takes in what steps on other threads left; detaching leaves it behind.
+            let _ = model.valid();
+            model.clone().detach_statistics()
+        };
+        Self {
+            model: self.model.as_ref().map(own),
+            optimizer: self.optimizer.clone(),
+            normalizer: self.normalizer,
+            iteration: self.iteration,
+            best: self.best,
+        }
+    }
+}
+
 impl<B: BackboneModel> std::fmt::Debug for TrainState<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TrainState")
@@ -214,7 +217,16 @@ impl<B: BackboneModel> std::fmt::Debug for TrainState<B> {
 }
 
 impl<B: BackboneModel> Part<B> {
-    const fn value(
+    fn tensors(
+        name: &'static str,
+        read: fn(&TrainState<B>) -> Record,
+        load: fn(&mut TrainState<B>, &Path) -> Result<(), String>,
+    ) -> Self {
+        let content = Content::Tensors { read, load };
+        Self { name, content }
+    }
+
+    fn value(
         name: &'static str,
         read: fn(&TrainState<B>) -> Result<Value, String>,
         write: fn(&mut TrainState<B>, Value) -> Result<(), String>,
@@ -231,16 +243,27 @@ impl<B: BackboneModel> Part<B> {
     }
 }
 
+fn read_model<B: BackboneModel>(state: &TrainState<B>) -> Record {
+    // `valid` takes in the last step's batch statistics, which wait for their update.
+    Record::Module(state.model().valid().into_record())
+}
+
+fn load_model<B: BackboneModel>(state: &mut TrainState<B>, file: &Path) -> Result<(), String> {
+    let record = text_error(ModuleRecord::load(file))?;
+    // Batch statistics that wait for their update would be put over what is loaded.
+    let model = state.model().clone().detach_statistics();
+    state.model = Some(text_error(model.try_load_record(record))?);
+    Ok(())
+}
+
 /// Burn passes over what it can't use, such as another optimiser's state.
-fn load_optimizer(
-    optimizer: ModuleOptimizer,
-    record: OptimizerRecord,
-) -> Result<ModuleOptimizer, String> {
+fn load_optimizer<B: BackboneModel>(state: &mut TrainState<B>, file: &Path) -> Result<(), String> {
+    let record = text_error(OptimizerRecord::load(file))?;
     let expected = record.len();
-    let optimizer = optimizer.load_record(record);
-    let found = optimizer.to_record().len();
+    state.optimizer = state.optimizer.clone().load_record(record);
+    let found = state.optimizer.to_record().len();
     if found == expected {
-        Ok(optimizer)
+        Ok(())
     } else {
         Err(format!(
             "the state of another optimiser: {found} of {expected} tensors are of use"

@@ -37,7 +37,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If the data can't be read or holds no box, settings contradict each other, the folder
-    /// can't be written, or it holds a run.
+    /// can't be written, or it holds a run or a run's checkpoints.
     pub fn start(
         config: TrainConfig,
         folder: impl AsRef<Path>,
@@ -176,7 +176,8 @@ impl<B: BackboneModel> Trainer<B> {
 
     pub(crate) fn save_weights(&self, name: &str) -> Result<(), TrainError> {
         let file = self.folder.file(name);
-        Ok(self.detector_config().save(&file, self.learner.model())?)
+        let model = self.learner.published();
+        Ok(self.detector_config().save(&file, model)?)
     }
 
     pub(crate) fn detector_config(&self) -> DetectorConfig {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 use fcos::data::{AnnotatedImage, ResizeRule};
+use fcos::model::FpnConfig;
 use fcos::targets::{
     AreaRule, AssignConfig, AssignRule, Assigner, AtssConfig, Candidate, RetinaNetConfig,
     RetinaNetRule, Rule, Scene, SizeGroup,
@@ -14,8 +15,6 @@ use super::{Args, RuleName};
 
 /// The network's input is padded to a multiple of this.
 const PADDING: usize = 32;
-/// Stride of a pyramid's first level: P3.
-const FINEST_STRIDE: usize = 8;
 /// Stride of the only level without a pyramid: P4.
 const SINGLE_STRIDE: usize = 16;
 /// Where the paper's size ranges meet, in pixels.
@@ -71,7 +70,8 @@ impl Args {
         if self.no_fpn {
             vec![SINGLE_STRIDE]
         } else {
-            pyramid_strides(FINEST_STRIDE, self.ranges().len() + 1)
+            let first = FpnConfig::default().first_stride;
+            pyramid_strides(first, self.ranges().len() + 1)
         }
     }
 

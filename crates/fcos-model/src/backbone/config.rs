@@ -131,8 +131,9 @@ impl BackboneConfig {
 
     /// Takes over from `other` what matters in training only: weights are the same with either.
     pub(crate) fn train_as(&mut self, other: &Self) {
-        if let (Self::ResNet(config), Self::ResNet(other)) = (self, other) {
-            config.train_as(other);
+        match (self, other) {
+            (Self::ResNet(config), Self::ResNet(other)) => config.train_as(other),
+            (Self::ResNet(_) | Self::Own(_), _) => {} // whatever differs counts
         }
     }
 

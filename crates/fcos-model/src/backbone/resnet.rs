@@ -158,11 +158,6 @@ impl ResNet {
             features: self.features,
         }
     }
-
-    /// Whether the convolutions do the normalisation's work.
-    pub(super) fn is_folded(&self) -> bool {
-        self.stem.is_folded()
-    }
 }
 
 /// The maps of the four stages. The stem and its pooling halve the image each, and every stage

@@ -36,6 +36,12 @@ pub enum ConfigError {
         /// The backbone's strides.
         found: Vec<usize>,
     },
+    /// Weights files would have two tensors of one name.
+    #[error("the network has more than one tensor that weights files call {name}")]
+    RepeatedName {
+        /// The name.
+        name: String,
+    },
     /// No preset has this name.
     #[error("there is no preset {name:?}; a preset is one of {recipes} with one of {backbones}")]
     UnknownPreset {

@@ -40,8 +40,10 @@ fn adapted(weight: &TensorData, mean: &TensorData, inputs: &[Input; 3]) -> Optio
     let &[filters, 3, rows, columns] = weight.shape().as_slice() else {
         return None;
     };
-    let area = rows * columns;
-    if area == 0 || means.len() != filters || weights.len() != filters * 3 * area {
+    // Where there are no filters, the extents may be any.
+    let area = rows.checked_mul(columns)?;
+    let expected = area.checked_mul(3)?.checked_mul(filters)?;
+    if area == 0 || means.len() != filters || weights.len() != expected {
         return None;
     }
     let (mut scaled, mut moved) = (Vec::with_capacity(weights.len()), means.to_vec());
@@ -91,4 +93,25 @@ fn inputs(from: &PreprocessConfig, to: &PreprocessConfig) -> [Input; 3] {
             shift: (to.mean[c] * ratio - from.mean[source]) / from.std[source],
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shapes whose product is 0 need no numbers, however large the rest is.
+    #[test]
+    fn stems_of_any_extents_are_refused() {
+        let [rgb, bgr] = [PreprocessConfig::default(), PreprocessConfig::adelaidet()];
+        let inputs = inputs(&rgb, &bgr);
+        let mean = TensorData::new(Vec::<f32>::new(), [0_usize]);
+        for shape in [
+            [0_usize, 3, 1 << 40, 1 << 40],
+            [0, 3, usize::MAX, 1],
+            [0, 3, 0, usize::MAX],
+        ] {
+            let weight = TensorData::new(Vec::<f32>::new(), shape);
+            assert!(adapted(&weight, &mean, &inputs).is_none(), "{shape:?}");
+        }
+    }
 }

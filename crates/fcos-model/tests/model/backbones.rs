@@ -1,9 +1,9 @@
 //! A backbone of one's own under the pyramid and head, pyramids that begin at stride 4, and what
 //! settings say of a backbone.
 
-use burn::module::Module;
-use burn::nn::PaddingConfig2d;
+use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Initializer, PaddingConfig2d};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor};
 use fcos_core::{ClassList, Outputs, Size, error_chain, pyramid_grids};
@@ -57,17 +57,6 @@ impl Strided {
         let size = ConvSize::new(channels, 3).stride(2);
         Layer::Ours(ConvNorm::new(size, 1e-5, init))
     }
-
-    fn map_layers(self, f: fn(ConvNorm) -> ConvNorm) -> Self {
-        let layer = |layer| match layer {
-            Layer::Ours(layer) => Layer::Ours(f(layer)),
-            other => other,
-        };
-        Self {
-            layers: self.layers.into_iter().map(layer).collect(),
-            ..self
-        }
-    }
 }
 
 impl BackboneModel for Strided {
@@ -100,17 +89,15 @@ impl BackboneModel for Strided {
         maps
     }
 
-    fn fold(self) -> Self {
-        self.map_layers(ConvNorm::fold)
-    }
-
-    fn is_folded(&self) -> bool {
-        let is_folded = |layer: &Layer| matches!(layer, Layer::Ours(layer) if layer.is_folded());
-        self.layers.iter().any(is_folded)
-    }
-
-    fn detach_statistics(self) -> Self {
-        self.map_layers(ConvNorm::detach_statistics)
+    fn map_layers(self, f: fn(ConvNorm) -> ConvNorm) -> Self {
+        let layer = |layer| match layer {
+            Layer::Ours(layer) => Layer::Ours(f(layer)),
+            other => other,
+        };
+        Self {
+            layers: self.layers.into_iter().map(layer).collect(),
+            ..self
+        }
     }
 }
 
@@ -169,6 +156,8 @@ fn ones_own_backbone_trains_is_saved_and_predicts() {
     let images = noise([1, 3, 64, 96], &device);
     let expected = loaded.valid().forward(images.clone());
     let folded = loaded.clone().fold_batch_norm();
+    assert!(folded.is_folded() && !loaded.is_folded());
+    assert!(folded.clone().fold_batch_norm().is_folded());
     let output = folded.forward(images);
     for (a, b) in [
         (output.cls_logits, expected.cls_logits),
@@ -183,6 +172,102 @@ fn ones_own_backbone_trains_is_saved_and_predicts() {
     );
     let found = Pipeline::new(loaded, found).predict(&[&RgbImage::new(40, 30)]);
     assert_eq!(found.expect("predicts").detections.len(), 1);
+}
+
+#[test]
+fn updates_that_wait_do_not_change_what_is_put_in() {
+    let device = Device::flex().autodiff();
+    let model = own(&strided(), &device);
+    let initial = model.tensors();
+    let (model, _) = step(model, &device);
+    let restored = model.with_tensors(initial.clone()).expect("its own");
+    assert_eq!(restored.tensors(), initial);
+}
+
+/// Convolutions alone: there is nothing to fold.
+#[derive(Module, Debug)]
+struct Plain {
+    layers: Vec<Conv>,
+}
+
+impl BackboneModel for Plain {
+    fn init(_: &BackboneConfig, init: &Init) -> Result<Self, ConfigError> {
+        let layer = |i: usize| {
+            let size = ConvSize::new([3 << i, 6 << i], 3).stride(2);
+            Conv::new(size, size.he_normal(), init)
+        };
+        Ok(Self {
+            layers: (0..5).map(layer).collect(),
+        })
+    }
+
+    fn features(&self) -> Vec<FeatureMap> {
+        let map = |i: usize| FeatureMap {
+            channels: 3 << i,
+            stride: 1 << i,
+        };
+        (1..6).map(map).collect()
+    }
+
+    fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut maps = vec![images];
+        for layer in &self.layers {
+            maps.push(layer.forward(maps[maps.len() - 1].clone(), Activation::Relu));
+        }
+        maps.split_off(1)
+    }
+}
+
+#[test]
+fn a_network_that_folding_does_not_change_is_saved() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("plain.safetensors");
+    let device = Device::flex();
+    let model = Fcos::<Plain>::new(&strided(), 0, &device).expect("valid");
+    let tensors = model.tensors();
+    let folded = model.fold_batch_norm();
+    assert!(!folded.is_folded());
+    weights::save(&file, &folded, &()).expect("saves");
+    let (loaded, ()): (Fcos<Plain>, ()) = weights::load(&file, &device).expect("loads");
+    assert_eq!(loaded.tensors(), tensors);
+    let output = loaded.forward(noise([1, 3, 64, 96], &device));
+    assert_eq!(output.centerness.dims()[0], 1);
+}
+
+/// Two tensors that weights files call `weight`.
+#[derive(Module, Debug)]
+struct Twice {
+    gamma: Param<Tensor<1>>,
+    weight: Param<Tensor<1>>,
+}
+
+impl BackboneModel for Twice {
+    fn init(_: &BackboneConfig, init: &Init) -> Result<Self, ConfigError> {
+        let one = || Initializer::Ones.init([1], init.device());
+        Ok(Self {
+            gamma: one(),
+            weight: one(),
+        })
+    }
+
+    fn features(&self) -> Vec<FeatureMap> {
+        let map = |stride| FeatureMap {
+            channels: 3,
+            stride,
+        };
+        [8, 16, 32].map(map).into()
+    }
+
+    fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        vec![images]
+    }
+}
+
+#[test]
+fn tensors_need_names_of_their_own() {
+    let error = Fcos::<Twice>::new(&strided(), 0, &Device::flex()).expect_err("one name");
+    let name = "backbone.weight".into();
+    assert_eq!(error, ConfigError::RepeatedName { name });
 }
 
 #[test]
