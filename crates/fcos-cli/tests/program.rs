@@ -56,7 +56,10 @@ fn from_a_data_set_to_predictions() {
     assert!(here.join("run/losses.svg").exists());
     assert!(here.join("run/pictures").read_dir().expect("there").count() > 0);
     let changed = refused(here, &format!("{TRAIN} --resume --seed 7"));
-    assert!(changed.contains("these differ: recipe.seed = 7"), "{changed}");
+    assert!(
+        changed.contains("these differ: recipe.seed = 7"),
+        "{changed}"
+    );
     let again = refused(here, TRAIN);
     assert!(again.contains("already holds a run"), "{again}");
     let whole = printed(here, &format!("{TRAIN} --resume"));

@@ -14,7 +14,6 @@ serde_names!(ChannelOrder, ValueRange);
 /// Order of the channels in the network's input; decoded images are RGB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum ChannelOrder {
     /// Red, green, blue.
     Rgb,
@@ -25,7 +24,6 @@ pub enum ChannelOrder {
 /// The values that mean and standard deviation refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum ValueRange {
     /// 0 to 1.
     Unit,

@@ -79,7 +79,6 @@ impl AtssConfig {
 /// Whether a distance equal to a bound of its size range counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum RangeBounds {
     /// `lower ≤ d ≤ upper`: the paper, the official code, AdelaiDet, mmdetection. A location at
     /// exactly a bound can learn a box on both levels.

@@ -91,8 +91,7 @@ impl TrainConfig {
     /// # Errors
     /// If there is no such preset or file, or a key or value is not one of the settings'.
     pub fn load(preset_or_file: &str, sets: &[String]) -> Result<Self, TrainError> {
-        let file = parse_toml(&Self::source(preset_or_file)?, preset_or_file)?;
-        let config = Self::over_defaults(file, preset_or_file, sets)?;
+        let config = Self::parse(&Self::source(preset_or_file)?, preset_or_file, sets)?;
         config.validate()?;
         Ok(config)
     }
@@ -110,6 +109,10 @@ impl TrainConfig {
         let config = Self::over_defaults(file, &origin, &[])?;
         config.validate()?;
         Ok(config)
+    }
+
+    fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, TrainError> {
+        Self::over_defaults(parse_toml(text, origin)?, origin, sets)
     }
 
     fn over_defaults(file: Value, origin: &str, sets: &[String]) -> Result<Self, TrainError> {
