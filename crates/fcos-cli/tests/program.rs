@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 fn fcos() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fcos"));
     command.stdin(Stdio::null()).env_remove("RUST_LOG");
+    // Without it, graphics drivers complain on standard error.
+    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
     command
 }
 
